@@ -1,0 +1,65 @@
+"""Values to stored bytes and back: CBOR (RFC 8949), exact for bytes, null and undefined (spec 1.8).
+
+``ABSENT`` has no encoding: a payload column is empty instead. Times keep their milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import cbor2
+
+from .core.entities import ABSENT, EventData, Payload
+from .errors import BackendError, InvalidRequestError
+
+UNDEFINED: Final = cbor2.undefined
+MAX_DEPTH: Final = 400
+
+
+def encode(value: object) -> bytes:
+    """CBOR of any JSON-like value, bytes, datetime, ``None`` or ``UNDEFINED``.
+
+    Raises: InvalidRequestError for a value that CBOR cannot carry.
+    """
+    try:
+        return cbor2.dumps(value)
+    except (cbor2.CBOREncodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise InvalidRequestError(f"The value cannot be stored as CBOR: {error}") from error
+
+
+def decode(data: bytes) -> Any:
+    """Raises: BackendError with code ``CORRUPT`` when the bytes are no CBOR value."""
+    try:
+        return cbor2.loads(data, tag_hook=_untag, max_depth=MAX_DEPTH)
+    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError, EOFError) as error:
+        raise BackendError(f"A stored value cannot be decoded: {error}", code="CORRUPT") from error
+
+
+def encode_payload(value: Payload) -> bytes | None:
+    """A payload column: None for ``ABSENT`` and undefined."""
+    return None if value is ABSENT or value is UNDEFINED else encode(value)
+
+
+def decode_payload(data: bytes | None) -> Payload:
+    return ABSENT if data is None else decode(data)
+
+
+def encode_map(value: Mapping[str, object] | None) -> bytes | None:
+    return None if value is None else encode(dict(value))
+
+
+def decode_map(data: bytes | None) -> EventData | None:
+    return None if data is None else decode(data)
+
+
+def without_undefined(data: Mapping[str, object]) -> dict[str, object]:
+    """The map without keys whose own value is undefined: at that level it means absent."""
+    return {key: value for key, value in data.items() if value is not UNDEFINED}
+
+
+def _untag(tag: cbor2.CBORTag, immutable: bool = False) -> object:
+    # Tag 64: a typed array of bytes, as JavaScript writes a Uint8Array.
+    if tag.tag == 64 and isinstance(tag.value, bytes):
+        return tag.value
+    return tag

@@ -1,0 +1,1 @@
+"""The rules: pure functions and plain values. No I/O, no clock, no randomness, no third party."""

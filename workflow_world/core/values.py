@@ -1,0 +1,46 @@
+"""Small pure helpers for times, ids and text lengths."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MAX_ID: Final = 512
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def aware_ms(value: datetime) -> datetime:
+    """The same instant in UTC, cut (not rounded) to milliseconds; naive means UTC (spec 1.1)."""
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def to_ms(value: datetime) -> int:
+    """Milliseconds since 1970; exact, no floating point."""
+    return (value - EPOCH) // _MILLISECOND
+
+
+def from_ms(value: int) -> datetime:
+    return EPOCH + timedelta(milliseconds=value)
+
+
+def iso_ms(value: datetime) -> str:
+    """ISO-8601 with ``Z`` and exactly three fractional digits (spec 1.1)."""
+    return aware_ms(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def is_safe_id(value: str, limit: int | None = MAX_ID) -> bool:
+    """Non-empty, not longer than ``limit`` characters, no NUL, encodable (spec 1.1)."""
+    if not value or "\0" in value or (limit is not None and len(value) > limit):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate cannot be stored as text
+        return False
+    return True
+
+
+def utf16_length(text: str) -> int:
+    """Length in UTF-16 code units, the unit of the limits shared with TypeScript."""
+    return len(text) + sum(character > "\uffff" for character in text)

@@ -1,0 +1,1 @@
+"""Live stream reads, for any backend."""
