@@ -35,15 +35,23 @@ async def make_world(
 ) -> AsyncIterator[MakeWorld]:
     """``make_world(**settings)``: one more World, on a handle of its own; closed at the end.
 
-    ``clock=`` takes another clock; ``real_time=True`` the system's.
+    ``clock=`` takes another clock; ``real_time=True`` the system's. ``wrap=`` puts a backend of
+    the test's own in front of the handle.
     """
     worlds: list[World] = []
 
-    def make(*, clock: Clock = clock, real_time: bool = False, **options: Any) -> World:
+    def make(
+        *,
+        clock: Clock = clock,
+        real_time: bool = False,
+        wrap: Callable[[Backend], Backend] | None = None,
+        **options: Any,
+    ) -> World:
         chosen = SYSTEM_CLOCK if real_time else clock
         settings, unknown = resolve(options, {})
         assert not unknown, unknown
-        worlds.append(World(open_handle(chosen), settings, clock=chosen))
+        backend = open_handle(chosen) if wrap is None else wrap(open_handle(chosen))
+        worlds.append(World(backend, settings, clock=chosen))
         return worlds[-1]
 
     yield make

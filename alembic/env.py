@@ -1,0 +1,68 @@
+"""Alembic's entry: on a connection that the package hands over, or on the configured URL."""
+
+from __future__ import annotations
+
+import os
+
+from sqlalchemy.engine import Connection
+
+from alembic import context
+from workflow_world.factory import DEFAULT_URL, URL_VARIABLES
+from workflow_world.settings import env_text
+from workflow_world.sql import open_engine
+from workflow_world.sql.migrate import VERSION_TABLE
+from workflow_world.sql.tables import tables
+
+config = context.config
+PREFIX = str(
+    config.attributes.get("table_prefix") or context.get_x_argument(True).get("table_prefix", "")
+)
+
+
+def url() -> str:
+    return (
+        context.get_x_argument(True).get("url")
+        or config.get_main_option("sqlalchemy.url")
+        or env_text(URL_VARIABLES, os.environ)
+        or DEFAULT_URL
+    )
+
+
+def include_name(name: str | None, kind: str, parents: object) -> bool:
+    """Autogenerate looks at our tables only: the database may hold an application's too."""
+    return kind != "table" or name in tables(PREFIX).metadata.tables
+
+
+def configure(connection: Connection | None, dialect_name: str | None) -> None:
+    context.configure(
+        connection=connection,
+        dialect_name=dialect_name,
+        target_metadata=tables(PREFIX).metadata,
+        version_table=PREFIX + VERSION_TABLE,
+        render_as_batch=True,
+        transactional_ddl=True,
+        include_name=include_name,
+        literal_binds=connection is None,
+        table_prefix=PREFIX,
+    )
+
+
+def run(connection: Connection) -> None:
+    configure(connection, None)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    configure(None, "sqlite")
+    with context.begin_transaction():
+        context.run_migrations()
+elif (given := config.attributes.get("connection")) is not None:
+    run(given)
+else:
+    engine = open_engine(url())
+    try:
+        with engine.begin() as own:
+            run(own)
+    finally:
+        engine.dispose()

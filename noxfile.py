@@ -1,0 +1,58 @@
+"""``nox -s lint types tests migrations demo bench``: what CI checks, and the benchmarks."""
+
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "migrations", "demo"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    """The test suite; arguments go to pytest."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    session.install("ruff>=0.14")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy and pyright, both strict, on the package."""
+    session.install("-e", ".[dev]")
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The demo: exits with 1 when a promise does not hold."""
+    session.install("-e", ".[demo]")
+    session.run("workflow-world", "demo", *session.posargs)
+
+
+@nox.session
+def migrations(session: nox.Session) -> None:
+    """From nothing to the newest revision; then the models must ask for no other one."""
+    session.install("-e", ".[test]")
+    with tempfile.TemporaryDirectory() as directory:
+        env = {"WORKFLOW_DATABASE_URL": f"file:{Path(directory) / 'workflow.db'}"}
+        session.run("alembic", "upgrade", "head", env=env)
+        session.run("alembic", "check", env=env)
+        session.run("workflow-world", "db", "check", env=env)
+    session.run("python", "-m", "pytest", "tests/migrations", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks; arguments choose workloads."""
+    session.install("-e", ".[bench]")
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,0 +1,73 @@
+"""``workflow-world status`` and ``purge``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from workflow_world import create_world
+
+from .conftest import Call, Spawn
+
+QUEUE = "__wkf_workflow_greet"
+
+
+async def fill() -> None:
+    """One message each: completed, failed, and pending in a minute."""
+    world = create_world(max_retries=1, idempotency_ttl_ms=0)
+
+    async def handler(message: object, *, attempt: int, queue_name: str, message_id: str) -> None:
+        if message == {"fail": True}:
+            raise ValueError("no")
+
+    world.create_queue_handler(QUEUE, handler)
+    async with world:
+        await world.queue(QUEUE, {"fail": False})
+        await world.queue(QUEUE, {"fail": True})
+        await world.queue(QUEUE, {"later": True}, delay_seconds=60)
+        async with asyncio.timeout(20):
+            while True:
+                counts = (await world.messages.stats()).counts[QUEUE]
+                if counts.get("completed") == counts.get("failed") == 1:
+                    return
+                await asyncio.sleep(0.01)
+
+
+def counts(call: Call) -> dict[str, int]:
+    result = call("status", "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, int] = json.loads(result.stdout)["queues"].get(QUEUE, {})
+    return found
+
+
+def test_status_and_purge(call: Call) -> None:
+    asyncio.run(fill())
+    assert counts(call) == {"pending": 1, "processing": 0, "completed": 1, "failed": 1}
+    table = call("status")
+    assert table.exit_code == 0
+    assert QUEUE in table.stdout
+    assert "due in" in table.stdout
+
+    kept = call("purge", "--older-than", "3600")
+    assert kept.stdout == "file:workflow.db: deleted 0 finished messages\n"
+    failed = call("purge", "--failed")
+    assert failed.exit_code == 0, failed.output
+    # The completed one may still answer for its idempotency key: it has none, but five seconds
+    # are kept for all.
+    assert failed.stdout == "file:workflow.db: deleted 1 finished message\n"
+    assert counts(call) == {"pending": 1, "processing": 0, "completed": 1, "failed": 0}
+
+
+def test_output_without_a_terminal_has_no_colour(spawn: Spawn) -> None:
+    asyncio.run(fill())
+    for result in (spawn("status"), spawn("status", "--url", "bad")):
+        assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_no_color_is_honoured(spawn: Spawn) -> None:
+    asyncio.run(fill())
+    coloured = spawn("status", "--url", "bad", FORCE_COLOR="1")
+    assert "\x1b[" in coloured.stderr
+    plain = spawn("status", "--url", "bad", FORCE_COLOR="1", NO_COLOR="1")
+    assert "\x1b[31m" not in plain.stderr
+    assert "\x1b[1;31m" not in plain.stderr

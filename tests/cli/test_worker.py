@@ -1,0 +1,179 @@
+"""``workflow-world worker`` as a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import Call, Spawn
+
+FLOW = """
+import asyncio
+from vercel.workflow import Workflows
+
+workflows = Workflows()
+
+
+@workflows.step
+async def slow(seconds: float) -> str:
+    with open("began", "w"):
+        pass
+    await asyncio.sleep(seconds)
+    with open("ended", "w"):
+        pass
+    return "slept"
+
+
+@workflows.workflow
+async def nap(seconds: float) -> str:
+    return await slow(seconds)
+"""
+
+START = """
+import asyncio, sys
+import workflow_world
+world = workflow_world.install()
+import naps
+from vercel.workflow import start
+
+async def main():
+    run = await start(naps.nap, float(sys.argv[1]))
+    if len(sys.argv) > 2:
+        print((await world.runs.wait(run.run_id, 30)).status)
+    await world.close()
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def working(place: Path, *arguments: str) -> Generator[subprocess.Popen[str]]:
+    """A worker that said it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workflow_world", "worker", *arguments],
+        cwd=place,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with process:
+            try:
+                assert process.stderr is not None
+                assert "working on file:workflow.db with naps" in process.stderr.readline()
+                yield process
+            finally:
+                process.kill()
+    finally:
+        process.wait()
+
+
+def start_run(place: Path, *arguments: str) -> str:
+    (place / "start.py").write_text(START)
+    done = subprocess.run(
+        [sys.executable, "start.py", *arguments],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_works_for_another_process(place: Path) -> None:
+    (place / "naps.py").write_text(FLOW)
+    with working(place, "naps"):
+        assert start_run(place, "0", "wait") == "completed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_running_step_end(place: Path, number: signal.Signals) -> None:
+    (place / "naps.py").write_text(FLOW)
+    start_run(place, "1.5")
+    with working(place, "naps") as process:
+        wait_for(place / "began")
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert (place / "ended").exists()
+    assert f"{number.name}: finishing what runs" in stderr
+    assert stderr.splitlines()[-1] == "stopped"
+    # Its outcome was recorded, so it is not run again.
+    (place / "began").unlink()
+    with working(place, "naps"):
+        assert start_run(place, "0", "wait") == "completed"
+
+
+def test_a_second_signal_stops_at_once(place: Path) -> None:
+    (place / "naps.py").write_text(FLOW)
+    start_run(place, "60")
+    with working(place, "naps") as process:
+        wait_for(place / "began")
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("SIGTERM: finishing")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "expected"),
+    [
+        ("missing", None, "cannot import missing: ModuleNotFoundError: No module named 'missing'"),
+        ("broken", "raise RuntimeError('first\\nsecond')", "RuntimeError: first second"),
+        ("typo", "def (", "SyntaxError"),
+        ("exits", "raise SystemExit(3)", "SystemExit: 3"),
+        ("script.py", None, "write the name of the module: script"),
+        ("../x", None, "cannot import ../x"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(
+    spawn: Spawn, place: Path, module: str, source: str | None, expected: str
+) -> None:
+    if source is not None:
+        (place / f"{module}.py").write_text(source)
+    result = spawn("worker", module)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(place.glob("*.db*"))
+
+
+def test_a_module_without_workflows_is_refused(spawn: Spawn, place: Path) -> None:
+    (place / "empty.py").write_text("")
+    result = spawn("worker", "empty")
+    assert result.returncode == 1
+    assert "Workflows()" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(place.glob("*.db*"))
+
+
+def test_needs_a_module(call: Call) -> None:
+    assert call("worker").exit_code == 2
+
+
+def test_a_bad_database_is_one_line(spawn: Spawn, place: Path) -> None:
+    (place / "naps.py").write_text(FLOW)
+    os.mkdir(place / "folder")
+    result = spawn("worker", "naps", "--url", "file:folder")
+    assert result.returncode == 1
+    assert "is a directory" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} did not appear"
+        time.sleep(0.01)

@@ -1,0 +1,27 @@
+"""Run one flow module's ``scenario`` on a World of its own: ``play.py MODULE DATABASE_URL``.
+
+The SDK has one World per process and its handlers cannot be taken back, so each scenario gets a
+process. A flow that installs its World itself finds the URL in the environment.
+"""
+
+import asyncio
+import importlib
+import logging
+import os
+import sys
+
+import workflow_world
+
+
+async def play(name: str) -> None:
+    world = None if name.startswith("own_") else workflow_world.install()
+    flow = importlib.import_module(f"flows.{name}")
+    world = world or flow.world
+    async with asyncio.timeout(60), world:
+        await flow.scenario(world)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    module, os.environ["WORKFLOW_DATABASE_URL"] = sys.argv[1:]
+    asyncio.run(play(module))

@@ -1,0 +1,21 @@
+"""The command ``workflow-world``. Needs the extra ``cli`` (Click and rich)."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 it failed, 2 it was called wrongly."""
+    try:
+        from .app import app
+    except ModuleNotFoundError as error:
+        if error.name not in {"click", "rich"}:
+            raise
+        sys.stderr.write(
+            f"error: the command line needs {error.name}: pip install 'workflow-world[cli]'\n"
+        )
+        sys.exit(1)
+    app(prog_name="workflow-world")
+    sys.exit(0)

@@ -1,0 +1,145 @@
+"""What all commands share: which database, ``-v``, the file ``.env``, and errors as one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from ..errors import WorldError
+from ..factory import DEFAULT_URL, URL_VARIABLES
+from ..registry import redact
+from ..settings import env_text
+
+F = TypeVar("F", bound=Callable[..., Any])
+_VERBOSE: Final = "workflow_world.verbose"
+_ENV_NAMES: Final = ("DEPLOYMENT_ID", "PORT")
+_ENV_PREFIX: Final = "WORKFLOW_"
+
+logger = logging.getLogger("workflow_world.cli")
+
+
+class CommandError(WorldError):
+    """A command cannot go on; the message is for whoever typed it."""
+
+
+class Commands(click.Group):
+    """A group whose commands end with ``error: …`` and 1 instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.parent is None:
+            load_dotenv(Path(".env"), os.environ)
+        try:
+            return super().invoke(ctx)
+        except WorldError as error:
+            if ctx.parent is not None:
+                raise
+            if is_verbose(ctx):
+                logger.exception("The command failed")
+            raise Failure(str(error)) from error
+
+
+class Failure(click.ClickException):
+    """One line on stderr, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        line = " ".join(self.message.split())
+        console = Console(stderr=True) if file is None else Console(file=file)
+        console.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The database that a command is about; None means what the environment or default says."""
+
+    url: str | None
+    table_prefix: str | None
+
+    @property
+    def full_url(self) -> str:
+        return (self.url or env_text(URL_VARIABLES, os.environ) or DEFAULT_URL).strip()
+
+    def __str__(self) -> str:
+        """The URL without secrets."""
+        return redact(self.full_url)
+
+
+def target_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--url`` and ``--table-prefix``, handed to the command as ``target``."""
+
+    @wraps(command)
+    def with_target(url: str | None, table_prefix: str | None, **others: Any) -> None:
+        command(target=Target(url=url, table_prefix=table_prefix), **others)
+
+    names = ", ".join(f"${name}" for name in URL_VARIABLES)
+    prefix = click.option(
+        "--table-prefix", metavar="TEXT", help="What the names of the tables begin with."
+    )
+    url = click.option(
+        "--url", metavar="URL", help=f"Database URL. Default: {names}, else {DEFAULT_URL}."
+    )
+    return url(prefix(with_target))
+
+
+def verbose_option(command: F) -> F:
+    """``-v``: debug logging and tracebacks. Read with ``is_verbose``."""
+
+    def turn_on(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.find_root().meta[_VERBOSE] = True
+            logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+            logging.getLogger("workflow_world").setLevel(logging.DEBUG)
+
+    option = click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=turn_on,
+        help="Debug logging, and a traceback when something fails.",
+    )
+    return option(command)
+
+
+def is_verbose(ctx: click.Context) -> bool:
+    return bool(ctx.find_root().meta.get(_VERBOSE))
+
+
+def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
+    """Take this package's variables from a ``.env`` file; a variable that is set wins.
+
+    Lines are ``NAME=value`` or ``export NAME=value``; a value may be quoted, ``#`` begins a
+    comment line. Other variables are the application's and are left to it (spec 6.5).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    for name, value in _assignments(text).items():
+        if (name.startswith(_ENV_PREFIX) or name in _ENV_NAMES) and not environ.get(name):
+            environ[name] = value
+
+
+def _assignments(text: str) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for raw in text.splitlines():
+        line = raw.strip().removeprefix("export ").strip()
+        name, equals, value = line.partition("=")
+        if not equals or line.startswith("#"):
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found

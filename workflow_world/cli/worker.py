@@ -1,0 +1,81 @@
+"""``workflow-world worker``: a process that does nothing but deliver messages."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ..factory import install
+from ..world import World
+from .common import CommandError, Target, is_verbose, target_options, verbose_option
+
+
+@click.command()
+@target_options
+@verbose_option
+@click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
+@click.pass_context
+def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
+    """Import each MODULE and run its workflows and steps until SIGTERM or SIGINT.
+
+    The World is installed before the modules are imported, so they need not do it. On the first
+    signal the worker claims nothing more and lets running steps end, for 30 seconds at most; on
+    the second it stops at once.
+    """
+    if not is_verbose(ctx):
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    world = install(target.url, table_prefix=target.table_prefix)
+    import_modules(modules)
+    if not world._handlers.prefixes:  # pyright: ignore[reportPrivateUsage]
+        raise CommandError(
+            f"nothing to work on: importing {', '.join(modules)} created no Workflows() on this "
+            "World (a module that a worker imports must not call install() itself)"
+        )
+    asyncio.run(_work(world, f"{target} with {', '.join(modules)}"))
+
+
+def import_modules(modules: Sequence[str]) -> None:
+    """Import the modules, from the current directory too.
+
+    Raises: CommandError for the first that cannot be imported; nothing was started.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit) as error:
+            hint = ""
+            if module.endswith(".py") or os.sep in module:
+                name = module.removesuffix(".py").strip("./").replace(os.sep, ".")
+                hint = f" (write the name of the module: {name})"
+            raise CommandError(
+                f"cannot import {module}: {type(error).__name__}: {error}{hint}"
+            ) from error
+
+
+async def _work(world: World, what: str) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        # From here on the system's own handling is back: a second signal ends the process.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+        click.echo(f"{number.name}: finishing what runs", err=True)
+        stop.set()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, on_signal, each)
+    async with world:
+        click.echo(f"working on {what} (pid {os.getpid()}); stop with Ctrl+C", err=True)
+        await stop.wait()
+    click.echo("stopped", err=True)

@@ -1,0 +1,135 @@
+"""One message before and after each change, as pure functions; ``queue.py`` stores the results."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ..backend import NewMessage
+from ..core.entities import Message, MessageStatus
+from ..ids import new_ulid
+
+
+def is_unfinished(message: Message) -> bool:
+    """Whether the message is still to be delivered, or is being delivered."""
+    return message.status in ("pending", "processing")
+
+
+def is_leased(message: Message, now: datetime) -> bool:
+    """Whether a live lease is on the message."""
+    return message.leased_until is not None and message.leased_until > now
+
+
+def is_ready(message: Message, now: datetime) -> bool:
+    """Whether a claim may take it: pending and due, or left behind by a lease that ran out."""
+    if message.status == "processing":
+        return not is_leased(message, now)
+    return message.status == "pending" and message.available_at <= now
+
+
+def replays(message: Message) -> bool:
+    """Whether its delivery replays a run: a run's message that is not for a step."""
+    return message.run_id is not None and message.step_id is None
+
+
+def has_prefix(message: Message, prefixes: Sequence[str] | None) -> bool:
+    return prefixes is None or message.queue_name.startswith(tuple(prefixes))
+
+
+def holder(
+    messages: Collection[Message], key: str | None, *, besides: str | None = None
+) -> Message | None:
+    """The unfinished message that holds the idempotency key, if there is one."""
+    for message in messages:
+        if (
+            key is not None
+            and message.idempotency_key == key
+            and message.message_id != besides
+            and is_unfinished(message)
+        ):
+            return message
+    return None
+
+
+def superfluous(messages: Collection[Message], new: NewMessage, now: datetime) -> Message | None:
+    """The stored message that says the same, in the order of ``MessageStore.enqueue``."""
+    if (held := holder(messages, new.idempotency_key)) is not None:
+        return held
+    for message in messages:
+        if (
+            new.idempotency_key is not None
+            and message.idempotency_key == new.idempotency_key
+            and message.status == "completed"
+            and message.processed_at is not None
+            and message.processed_at > now - new.key_ttl
+        ):
+            return message
+    for message in messages:
+        if (
+            new.is_wake_up
+            and message.is_wake_up
+            and message.status == "pending"
+            and message.run_id == new.run_id
+            and message.available_at <= now
+        ):
+            return message
+    for message in messages:
+        if new.only_if_idle and message.run_id == new.run_id and is_unfinished(message):
+            return message
+    return None
+
+
+def stored(new: NewMessage, now: datetime) -> Message:
+    """The row of a new message."""
+    return Message(
+        message_id=new.message_id,
+        queue_name=new.queue_name,
+        payload=new.payload,
+        max_attempts=new.max_attempts,
+        idempotency_key=new.idempotency_key,
+        available_at=new.available_at or now + new.delay,
+        run_id=new.run_id,
+        step_id=new.step_id,
+        is_wake_up=new.is_wake_up,
+        deployment_id=new.deployment_id,
+        headers=new.headers,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def claimed(message: Message, now: datetime, lease: timedelta) -> Message:
+    return replace(
+        message,
+        status="processing",
+        lease_token=new_ulid(),
+        leased_until=now + lease,
+        claimed_at=now,
+        deliveries=message.deliveries + 1,
+        updated_at=now,
+    )
+
+
+def pending_again(message: Message, now: datetime) -> Message:
+    """Without a lease, and no wake-up any more: a newer one of the run may be pending already."""
+    return replace(
+        message,
+        status="pending",
+        lease_token=None,
+        leased_until=None,
+        is_wake_up=False,
+        updated_at=now,
+        processed_at=None,
+    )
+
+
+def finished(message: Message, status: MessageStatus, now: datetime) -> Message:
+    return replace(
+        message,
+        status=status,
+        lease_token=None,
+        leased_until=None,
+        updated_at=now,
+        processed_at=now,
+    )

@@ -1,0 +1,273 @@
+"""The queue in memory: enqueue, claim with leases, settle, recover, look."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ..backend import Claim, Lease, NewMessage, Retention
+from ..clock import Clock
+from ..core.decision import Intent
+from ..core.delivery import Settlement
+from ..core.entities import Message, MessageStatus, QueueStats
+from ..core.recovery import WakeUp
+from ..signals import QUEUE
+from .apply import carry_out
+from .database import MemoryDatabase, Transaction
+from .messages import (
+    claimed,
+    finished,
+    has_prefix,
+    holder,
+    is_leased,
+    is_ready,
+    is_unfinished,
+    pending_again,
+    replays,
+    stored,
+    superfluous,
+)
+from .rows import detached
+
+
+class MemoryQueue:
+    """Satisfies ``backend.MessageStore``. The handle's clock decides what is due."""
+
+    def __init__(self, database: MemoryDatabase, clock: Clock) -> None:
+        self._database = database
+        self._messages = database.messages
+        self._clock = clock
+
+    async def enqueue(self, message: NewMessage) -> str:
+        with self._database.transaction() as change:
+            return self._enqueue(change, message)
+
+    async def claim(
+        self,
+        *,
+        limit: int,
+        lease: timedelta,
+        serialize_runs: bool,
+        prefixes: Sequence[str] | None,
+    ) -> Claim:
+        with self._database.transaction() as change:
+            now = self._clock.now()
+            ready = sorted(
+                (
+                    m
+                    for m in self._messages.values()
+                    if is_ready(m, now) and has_prefix(m, prefixes)
+                ),
+                key=lambda message: (message.available_at, message.message_id),
+            )
+            replaying = {
+                m.run_id for m in self._messages.values() if replays(m) and is_leased(m, now)
+            }
+            taken: list[Message] = []
+            for message in ready:
+                if len(taken) == limit:
+                    break
+                if serialize_runs and replays(message):
+                    if message.run_id in replaying:
+                        continue
+                    replaying.add(message.run_id)
+                taken.append(self._claim(change, message, now, lease))
+            due = [
+                message.leased_until or message.available_at
+                for message in self._messages.values()
+                if is_unfinished(message)
+                and has_prefix(message, prefixes)
+                and not is_ready(message, now)
+            ]
+            return Claim(messages=[*map(detached, taken)], next_due_at=min(due, default=None))
+
+    def extend(self, leases: Sequence[Lease], lease: timedelta) -> frozenset[str]:
+        with self._database.transaction() as change:
+            until = self._clock.now() + lease
+            lost: set[str] = set()
+            for held in leases:
+                message = self._messages.get(held.message_id)
+                if message is None or message.lease_token != held.token:
+                    lost.add(held.message_id)
+                else:
+                    self._put(change, replace(message, leased_until=until))
+            return frozenset(lost)
+
+    async def settle(
+        self, settlements: Sequence[tuple[Settlement, Intent | None]]
+    ) -> Sequence[bool]:
+        with self._database.transaction() as change:
+            return [self._settle(change, *settlement) for settlement in settlements]
+
+    async def reap(self) -> int:
+        with self._database.transaction() as change:
+            now = self._clock.now()
+            return self._free(change, [m for m in self._processing() if not is_leased(m, now)])
+
+    async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
+        with self._database.transaction() as change:
+            run_id, step_id = wake_up.run_id, wake_up.step_id
+            of_run = [m for m in self._messages.values() if m.run_id == run_id]
+            if step_id is None:
+                run = self._database.runs.get(run_id)
+                is_over = run is None or run.is_final
+                has_message = any(is_unfinished(m) for m in of_run)
+            else:
+                step = self._database.steps.get((run_id, step_id))
+                is_over = step is None or step.is_final
+                has_message = any(
+                    m.step_id == step_id and (is_unfinished(m) or m.status == "failed")
+                    for m in of_run
+                )
+            return None if is_over or has_message else self._enqueue(change, message)
+
+    async def enter(self) -> MemoryPresence:
+        with self._database.transaction() as change:
+            if not self._database.workers:
+                # Whoever holds a lease has stopped: nobody works on these messages.
+                self._free(change, self._processing())
+            return MemoryPresence(self._database)
+
+    async def prune(self, retention: Retention, *, limit: int) -> int:
+        with self._database.transaction() as change:
+            now = self._clock.now()
+            before = {"completed": now - retention.completed, "failed": now - retention.failed}
+            old = [
+                (message.processed_at, message.message_id)
+                for message in self._messages.values()
+                if message.processed_at is not None
+                and message.processed_at < before[message.status]
+            ]
+            chosen = sorted(old)[:limit]
+            for _, message_id in chosen:
+                change.drop(self._messages, message_id)
+            return len(chosen)
+
+    async def stats(self) -> QueueStats:
+        with self._database.lock:
+            messages = list(self._messages.values())
+        counts: defaultdict[str, Counter[MessageStatus]] = defaultdict(Counter)
+        for message in messages:
+            counts[message.queue_name][message.status] += 1
+        pending = [m.available_at for m in messages if m.status == "pending"]
+        processing = [m.claimed_at for m in messages if m.status == "processing" and m.claimed_at]
+        return QueueStats(
+            counts={name: dict(by_status) for name, by_status in counts.items()},
+            oldest_due_at=min(pending, default=None),
+            oldest_claimed_at=min(processing, default=None),
+        )
+
+    async def list_messages(
+        self,
+        *,
+        status: MessageStatus | None,
+        run_id: str | None,
+        queue_name: str | None,
+        after: str | None,
+        limit: int,
+    ) -> Sequence[Message]:
+        with self._database.lock:
+            found = [
+                message
+                for message_id, message in sorted(self._messages.items())
+                if (after is None or message_id > after)
+                and status in (None, message.status)
+                and run_id in (None, message.run_id)
+                and queue_name in (None, message.queue_name)
+            ]
+            return [detached(message) for message in found[:limit]]
+
+    async def get_message(self, message_id: str) -> Message | None:
+        with self._database.lock:
+            message = self._messages.get(message_id)
+            return None if message is None else detached(message)
+
+    async def retry(self, message_id: str) -> bool:
+        with self._database.transaction() as change:
+            message, now = self._messages.get(message_id), self._clock.now()
+            if (
+                message is None
+                or is_unfinished(message)
+                or holder(self._messages.values(), message.idempotency_key) is not None
+            ):
+                return False
+            again = replace(message, attempt=1, deliveries=0, available_at=now)
+            self._put(change, pending_again(again, now))
+            return True
+
+    async def delete(self, message_id: str) -> bool:
+        with self._database.transaction() as change:
+            message = self._messages.get(message_id)
+            if message is None or is_leased(message, self._clock.now()):
+                return False
+            change.drop(self._messages, message_id)
+            return True
+
+    # -- inside a transaction
+
+    def _enqueue(self, change: Transaction, new: NewMessage) -> str:
+        now = self._clock.now()
+        found = superfluous(self._messages.values(), new, now)
+        if found is not None:
+            return found.message_id
+        self._put(change, stored(new, now))
+        return new.message_id
+
+    def _claim(
+        self, change: Transaction, message: Message, now: datetime, lease: timedelta
+    ) -> Message:
+        taken = claimed(message, now, lease)
+        self._put(change, taken)
+        if taken.run_id is not None and replays(taken):
+            change.put(self._database.last_claims, taken.run_id, now)
+        return taken
+
+    def _settle(self, change: Transaction, new: Settlement, intent: Intent | None) -> bool:
+        message, now = self._messages.get(new.message_id), new.updated_at
+        if message is None or message.lease_token != new.lease_token:
+            return False
+        key = new.idempotency_key if new.unless_key_held else None
+        if holder(self._messages.values(), key, besides=new.message_id) is not None:
+            self._put(change, finished(message, "completed", now))
+        else:
+            settled = replace(
+                message,
+                attempt=new.attempt,
+                deliveries=new.deliveries,
+                available_at=new.available_at,
+                idempotency_key=new.idempotency_key,
+                last_error=new.last_error,
+            )
+            again = new.status == "pending"
+            self._put(
+                change, pending_again(settled, now) if again else finished(settled, new.status, now)
+            )
+        if intent is not None:
+            carry_out(change, self._database, intent, self._clock.now())
+        return True
+
+    def _processing(self) -> list[Message]:
+        return [m for m in self._messages.values() if m.status == "processing"]
+
+    def _free(self, change: Transaction, messages: Sequence[Message]) -> int:
+        for message in messages:
+            self._put(change, pending_again(message, self._clock.now()))
+        return len(messages)
+
+    def _put(self, change: Transaction, message: Message) -> None:
+        change.put(self._messages, message.message_id, detached(message))
+        if message.status == "pending":
+            change.topics.append(QUEUE)
+
+
+class MemoryPresence:
+    """Satisfies ``backend.Presence``: a worker is at work until this is closed."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+        database.workers.add(self)
+
+    def close(self) -> None:
+        self._database.workers.discard(self)

@@ -1,0 +1,135 @@
+"""List reads: one statement each, whatever the filters (spec 3.1 to 3.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
+
+from ..core.paging import Query
+from ..core.values import to_ms
+from .compiled import Statement, adhoc, const
+from .rows import RUN_WIDTH
+from .run_statements import columns
+from .tables import Tables
+
+
+def list_runs(tables: Tables, query: Query) -> Statement:
+    runs = tables.runs
+    found: list[ColumnElement[bool]] = []
+    if query.workflow_name is not None:
+        found.append(runs.c.workflow_name == query.workflow_name)
+    if query.statuses:
+        found.append(runs.c.status.in_(query.statuses))
+    if query.deployment_id is not None:
+        found.append(runs.c.deployment_id == query.deployment_id)
+    if query.created_after is not None:
+        found.append(runs.c.created_at > to_ms(query.created_after))
+    if query.created_before is not None:
+        found.append(runs.c.created_at < to_ms(query.created_before))
+    found.extend(_has_attribute(runs, key, value) for key, value in query.attributes)
+    chosen = columns(runs, payloads=query.payloads, width=RUN_WIDTH)
+    return _page("list runs", select(*chosen).where(*found), query, runs.c.created_at, runs.c.run_id)
+
+
+def list_steps(tables: Tables, query: Query) -> Statement:
+    steps = tables.steps
+    found = [steps.c.run_id == query.run_id]
+    if query.statuses:
+        found.append(steps.c.status.in_(query.statuses))
+    chosen = columns(steps, payloads=query.payloads)
+    return _page(
+        "list steps", select(*chosen).where(*found), query, steps.c.created_at, steps.c.step_id
+    )
+
+
+def list_events(tables: Tables, query: Query) -> Statement:
+    events = tables.events
+    found: list[ColumnElement[bool]] = []
+    if query.run_id is not None:
+        found.append(events.c.run_id == query.run_id)
+    if query.correlation_id is not None:
+        found.append(events.c.correlation_id == query.correlation_id)
+    if query.event_types:
+        found.append(events.c.event_type.in_(query.event_types))
+    chosen = select(*events.columns).where(*found)
+    if query.run_id is not None:
+        return _page("list events", chosen, query, events.c.position)
+    return _page(
+        "list events", chosen, query, events.c.created_at, events.c.run_id, events.c.position
+    )
+
+
+def list_hooks(tables: Tables, query: Query) -> Statement:
+    hooks = tables.hooks
+    chosen = select(*columns(hooks, payloads=query.payloads))
+    if query.run_id is not None:
+        chosen = chosen.where(hooks.c.run_id == query.run_id)
+    return _page(
+        "list hooks", chosen, query, hooks.c.created_at, hooks.c.run_id, hooks.c.hook_id
+    )
+
+
+def list_waits(tables: Tables, query: Query) -> Statement:
+    """Each row is a ``wait_created`` row followed by its ``wait_completed`` row, or by NULLs."""
+    created = tables.events
+    completed = created.alias("completed_wait")
+    join = created.join(
+        tables.runs,
+        and_(tables.runs.c.run_id == created.c.run_id, tables.runs.c.completed_at.is_(None)),
+    ).outerjoin(
+        completed,
+        and_(
+            completed.c.run_id == created.c.run_id,
+            completed.c.correlation_id == created.c.correlation_id,
+            completed.c.event_type == const("wait_completed"),
+        ),
+    )
+    chosen = (
+        select(*created.columns, *completed.columns)
+        .select_from(join)
+        .where(created.c.event_type == const("wait_created"))
+    )
+    if query.run_id is not None:
+        chosen = chosen.where(created.c.run_id == query.run_id)
+    if query.correlation_id is not None:
+        chosen = chosen.where(created.c.correlation_id == query.correlation_id)
+    return _page(
+        "list waits",
+        chosen,
+        query,
+        created.c.created_at,
+        created.c.run_id,
+        created.c.correlation_id,
+    )
+
+
+def _page(
+    name: str, chosen: Select[Any], query: Query, *key: ColumnElement[Any]
+) -> Statement:
+    if query.after is not None:
+        mine, seen = tuple_(*key), tuple_(*(literal(part) for part in query.after))
+        chosen = chosen.where(mine < seen if query.descending else mine > seen)
+    order = [column.desc() if query.descending else column.asc() for column in key]
+    return adhoc(name, chosen.order_by(*order).limit(query.limit))
+
+
+def _has_attribute(runs: Table, key: str, value: str) -> ColumnElement[bool]:
+    """Compares keys as values, so that no key can reach into a JSON path."""
+    pairs = func.json_each(runs.c.attributes).table_valued("key", "value", name="attribute")
+    return exists(
+        select(1)
+        .select_from(pairs)
+        .where(pairs.c.key == bindparam(None, key), pairs.c.value == bindparam(None, value))
+    )

@@ -1,0 +1,159 @@
+"""The schema's version: bring a database up to date, check it, or print the SQL.
+
+The revisions are Alembic's, in ``alembic/``: carried into the wheel, so that an installed
+package and a checkout run the same ones. The version is in the table ``workflow_world_version``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import inspect, text
+from sqlalchemy.engine import Connection, Engine
+
+from ..errors import SchemaError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD: Final = "0001"
+"""The newest revision; a test compares it with the scripts."""
+
+KNOWN: Final = ("0001",)
+"""All revisions, oldest first."""
+
+VERSION_TABLE: Final = "workflow_world_version"
+_OURS: Final = (
+    "workflow_runs",
+    "workflow_steps",
+    "workflow_events",
+    "workflow_hooks",
+    "queue_messages",
+    "stream_chunks",
+)
+
+
+def version_of(connection: Connection, prefix: str) -> str | None:
+    """The revision that the database is at, or None: no schema of ours.
+
+    Raises: SchemaError for tables that another program made, and for a newer revision.
+    """
+    names = set(inspect(connection).get_table_names())
+    if prefix + VERSION_TABLE not in names:
+        foreign = sorted(prefix + name for name in _OURS if prefix + name in names)
+        if foreign:
+            raise SchemaError(
+                f"The database has tables that workflow-world did not make ({', '.join(foreign)}), "
+                "for example from the TypeScript world: they were left as they are. Use another "
+                "database, or set table_prefix to keep both in one"
+            )
+        return None
+    table = prefix + VERSION_TABLE
+    row = connection.execute(text(f'SELECT version_num FROM "{table}"')).first()  # noqa: S608
+    version = None if row is None else str(row[0])
+    if version is not None and version not in KNOWN:
+        raise SchemaError(
+            f"The database is at schema version {version}, this package knows up to {HEAD}: "
+            "upgrade workflow-world. Nothing was altered"
+        )
+    return version
+
+
+def check_version(connection: Connection, prefix: str) -> None:
+    """Raises: SchemaError unless the database is at ``HEAD``; says the command to run."""
+    version = version_of(connection, prefix)
+    if version != HEAD:
+        state = "has no workflow-world schema" if version is None else f"is at {version}"
+        raise SchemaError(
+            f"The database {state}, version {HEAD} is needed: run 'workflow-world db upgrade'"
+        )
+
+
+def bring_up_to_date(engine: Engine, prefix: str = "", revision: str = "head") -> None:
+    """Upgrade in one transaction that holds the write lock, so that many may start at once."""
+    with engine.connect().execution_options(ro=True) as connection:
+        # The common case costs one read and does not even import Alembic.
+        if version_of(connection, prefix) == HEAD and revision in ("head", HEAD):
+            return
+    with engine.begin() as connection:
+        if version_of(connection, prefix) == HEAD and revision in ("head", HEAD):
+            return
+        from alembic import command
+
+        command.upgrade(config_for(prefix, connection), revision)
+
+
+def offline_sql(url: str, revision: str = "head", prefix: str = "") -> str:
+    """The SQL that an upgrade from nothing would run, for review or for a DBA."""
+    from alembic import command
+
+    config = config_for(prefix, None)
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    config.output_buffer = buffer = io.StringIO()
+    command.upgrade(config, revision, sql=True)
+    return buffer.getvalue()
+
+
+def config_for(prefix: str, connection: Connection | None) -> Config:
+    """An Alembic configuration on our scripts; no ini file is needed."""
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection, "table_prefix": prefix})
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    return config
+
+
+def scripts() -> Path:
+    """The folder of the revisions: in the installed package, else in the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "alembic", package.parent / "alembic"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise SchemaError("The migration scripts are missing from this installation: reinstall it")
+
+
+def upgrade(
+    url: str | None = None,
+    revision: str = "head",
+    *,
+    environ: Mapping[str, str] | None = None,
+    **options: Any,
+) -> None:
+    """Create or upgrade the schema of the database that the URL names, creating a missing file."""
+    from . import open_database
+
+    database = open_database(url, environ=os.environ if environ is None else environ, **options)
+    try:
+        database.open_blocking()
+        if revision not in ("head", HEAD):
+            bring_up_to_date(database.engine, str(options.get("table_prefix") or ""), revision)
+    finally:
+        database.close()
+
+
+def current(
+    url: str | None = None, *, environ: Mapping[str, str] | None = None, **options: Any
+) -> str | None:
+    """The database's revision, or None for one without a schema. Changes nothing."""
+    from . import inspect_database
+
+    with inspect_database(
+        url, environ=os.environ if environ is None else environ, **options
+    ) as connection:
+        return version_of(connection, str(options.get("table_prefix") or ""))
+
+
+def check(
+    url: str | None = None, *, environ: Mapping[str, str] | None = None, **options: Any
+) -> None:
+    """Raises: SchemaError unless the database is at the newest revision. Changes nothing."""
+    from . import inspect_database
+
+    with inspect_database(
+        url, environ=os.environ if environ is None else environ, **options
+    ) as connection:
+        check_version(connection, str(options.get("table_prefix") or ""))

@@ -1,0 +1,405 @@
+"""The message store on SQL: claims are SELECT then UPDATE under the write lock (design 6, 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..backend import Claim, Intent, Lease, NewMessage, Presence, Retention
+from ..core.decision import Decision
+from ..core.delivery import Settlement
+from ..core.entities import Message, MessageStatus, QueueStats
+from ..core.recovery import WakeUp
+from ..core.values import to_ms
+from ..ids import new_ulid
+from ..signals import QUEUE, run_topic
+from .compiled import Row, Session
+from .presence import announce
+from .queue_statements import QueueStatements
+from .rows import json_of, message_of, when
+
+if TYPE_CHECKING:
+    from .database import Database
+    from .runs import SqlRunStore
+
+
+class SqlMessageStore:
+    def __init__(self, database: Database, runs: SqlRunStore) -> None:
+        self._database, self._runs = database, runs
+        self._statements = QueueStatements(database.tables)
+        self._busy = False
+
+    # --- enqueue -------------------------------------------------------------------------
+
+    async def enqueue(self, message: NewMessage) -> str:
+        found = await self._database.write(lambda session: self._enqueue(session, message))
+        if found == message.message_id:
+            self._database.hub.notify(QUEUE)
+        return found
+
+    def _enqueue(self, session: Session, message: NewMessage) -> str:
+        now, s = self._now(), self._statements
+        if (key := message.idempotency_key) is not None:
+            row = session.one(s.key_holder, key=key, except_id=message.message_id)
+            if row is None:
+                since = to_ms(now - message.key_ttl)
+                row = session.one(s.recently_completed, key=key, since=since)
+            if row is not None:
+                return str(row[0])
+        is_wake_up = message.is_wake_up
+        if is_wake_up:
+            row = session.one(s.pending_wake_up, run_id=message.run_id)
+            if row is not None and row[1] <= to_ms(now):
+                return str(row[0])
+            # Only with a clock that was set back: the older one is not due yet.
+            is_wake_up = row is None
+        available_at = message.available_at or now + message.delay
+        session.run(s.insert, _new_row(message, now, available_at, is_wake_up=is_wake_up))
+        return message.message_id
+
+    async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
+        found = await self._database.write(lambda session: self._wake(session, wake_up, message))
+        if found is not None:
+            self._database.hub.notify(QUEUE)
+        return found
+
+    def _wake(self, session: Session, wake_up: WakeUp, message: NewMessage) -> str | None:
+        s, now = self._statements, self._now()
+        if session.one(s.open_run, run_id=wake_up.run_id) is None:
+            return None
+        if wake_up.step_id is None:
+            if session.one(s.unfinished_of_run, run_id=wake_up.run_id) is not None:
+                return None
+        else:
+            step = {"run_id": wake_up.run_id, "step_id": wake_up.step_id}
+            if session.one(s.open_step, **step) is None:
+                return None
+            if session.one(s.open_of_step, **step) is not None:
+                return None
+            held = session.one(
+                s.key_holder, key=message.idempotency_key, except_id=message.message_id
+            )
+            if held is not None:
+                return None
+        due = now if wake_up.available_at is None else max(now, wake_up.available_at)
+        session.run(s.insert, _new_row(message, now, due, is_wake_up=message.is_wake_up))
+        return message.message_id
+
+    # --- claim and settle ----------------------------------------------------------------
+
+    async def claim(
+        self,
+        *,
+        limit: int,
+        lease: timedelta,
+        serialize_runs: bool,
+        prefixes: Sequence[str] | None,
+    ) -> Claim:
+        chosen = None if prefixes is None else tuple(sorted(set(prefixes)))
+        if not self._busy:
+            # An idle worker looks before it takes the write lock.
+            idle = await self._database.read(
+                lambda session: self._nothing_ready(session, serialize_runs, chosen)
+            )
+            if idle is not None:
+                return idle
+        claim = await self._database.write(
+            lambda session: self._claim(session, limit, lease, serialize_runs, chosen)
+        )
+        self._busy = bool(claim.messages)
+        return claim
+
+    def _nothing_ready(
+        self, session: Session, serialize: bool, prefixes: tuple[str, ...] | None
+    ) -> Claim | None:
+        now = self._now()
+        if self._ready(session, now, 1, serialize, prefixes):
+            return None
+        return Claim(next_due_at=self._next_due(session, now, prefixes))
+
+    def _claim(
+        self,
+        session: Session,
+        limit: int,
+        lease: timedelta,
+        serialize: bool,
+        prefixes: tuple[str, ...] | None,
+    ) -> Claim:
+        now, taken = self._now(), list[Message]()
+        while len(taken) < limit:
+            rows = self._ready(session, now, limit - len(taken), serialize, prefixes)
+            chosen = _one_replay_per_run(rows) if serialize else rows
+            taken.extend(self._take(session, row, now, lease) for row in chosen)
+            if len(chosen) == len(rows):
+                break
+        return Claim(messages=taken, next_due_at=self._next_due(session, now, prefixes))
+
+    def _ready(
+        self,
+        session: Session,
+        now: datetime,
+        limit: int,
+        serialize: bool,
+        prefixes: tuple[str, ...] | None,
+    ) -> list[Row]:
+        """Pending and expired ones alike, the oldest due first."""
+        rows = [
+            row
+            for status in ("pending", "processing")
+            for row in session.all(
+                self._statements.ready(status, serialize=serialize, prefixes=prefixes),
+                now=to_ms(now),
+                row_limit=limit,
+            )
+        ]
+        rows.sort(key=lambda row: (row[8], row[0]))
+        return rows[:limit]
+
+    def _take(self, session: Session, row: Row, now: datetime, lease: timedelta) -> Message:
+        token, until = new_ulid(), to_ms(now + lease)
+        session.run(
+            self._statements.take, b_message_id=row[0], token=token, until=until, now=to_ms(now)
+        )
+        claimed = list(row)
+        claimed[3], claimed[6] = "processing", row[6] + 1
+        claimed[9], claimed[10], claimed[11], claimed[19] = token, until, to_ms(now), to_ms(now)
+        return message_of(claimed)
+
+    def _next_due(
+        self, session: Session, now: datetime, prefixes: tuple[str, ...] | None
+    ) -> datetime | None:
+        row = session.one(self._statements.next_due(prefixes), now=to_ms(now))
+        return when(min((due for due in row or () if due is not None), default=None))
+
+    def extend(self, leases: Sequence[Lease], lease: timedelta) -> frozenset[str]:
+        def extend_all(session: Session) -> frozenset[str]:
+            until = to_ms(self._now() + lease)
+            return frozenset(
+                held.message_id
+                for held in leases
+                if not session.run(
+                    self._statements.extend,
+                    b_message_id=held.message_id,
+                    b_token=held.token,
+                    until=until,
+                )
+            )
+
+        return self._database.write_blocking(extend_all)
+
+    async def settle(
+        self, settlements: Sequence[tuple[Settlement, Intent | None]]
+    ) -> Sequence[bool]:
+        ended: list[str] = []
+
+        def settle_all(session: Session) -> list[bool]:
+            ended.clear()
+            return [self._settle(session, one, intent, ended) for one, intent in settlements]
+
+        settled = await self._database.write(settle_all)
+        for run_id in ended:
+            self._database.hub.notify(run_topic(run_id))
+        if any(one.status == "pending" for one, _ in settlements):
+            self._database.hub.notify(QUEUE)
+        return settled
+
+    def _settle(
+        self, session: Session, one: Settlement, intent: Intent | None, ended: list[str]
+    ) -> bool:
+        s = self._statements
+        status, key = one.status, one.idempotency_key
+        if one.unless_key_held and session.one(s.key_holder, key=key, except_id=one.message_id):
+            # Another message will wake the run: this one is done, and gives up no key of its own.
+            row = session.one(s.get, message_id=one.message_id)
+            status, key = "completed", None if row is None else row[7]
+        processed = None if status == "pending" else to_ms(one.updated_at)
+        count = session.run(
+            s.settle,
+            b_message_id=one.message_id,
+            b_token=one.lease_token,
+            v_status=status,
+            v_attempt=one.attempt,
+            v_deliveries=one.deliveries,
+            v_available_at=to_ms(one.available_at),
+            v_updated_at=to_ms(one.updated_at),
+            v_idempotency_key=key,
+            v_last_error=json_of(one.last_error),
+            v_processed_at=processed,
+        )
+        if count and intent is not None:
+            verdict = self._runs.decide(session, intent)
+            if isinstance(verdict, Decision) and verdict.ended:
+                ended.append(intent.run_id)
+        return bool(count)
+
+    async def reap(self) -> int:
+        count = await self._database.write(
+            lambda session: session.run(
+                self._statements.free_expired,
+                now=to_ms(self._now()),
+                v_now=to_ms(self._now()),
+            )
+        )
+        if count:
+            self._database.hub.notify(QUEUE)
+        return count
+
+    async def enter(self) -> Presence:
+        path = self._database.location.path
+        return await announce(path, self._free_all)
+
+    async def _free_all(self) -> int:
+        count = await self._database.write(
+            lambda session: session.run(self._statements.free_all, v_now=to_ms(self._now()))
+        )
+        if count:
+            self._database.hub.notify(QUEUE)
+        return count
+
+    # --- upkeep and inspection -----------------------------------------------------------
+
+    async def prune(self, retention: Retention, *, limit: int) -> int:
+        now = self._now()
+        bounds = {
+            "completed_before": to_ms(now - retention.completed),
+            "failed_before": to_ms(now - retention.failed),
+        }
+
+        def rows_to_go(session: Session) -> list[Row]:
+            return session.all(self._statements.prunable, row_limit=limit, **bounds)
+
+        if not await self._database.read(rows_to_go):
+            return 0
+
+        def prune(session: Session) -> int:
+            rows = rows_to_go(session)
+            for row in rows:
+                self._forget(session, row[0], run_id=row[1], step_id=row[2], claimed_at=row[3])
+            return len(rows)
+
+        return await self._database.write(prune)
+
+    def _forget(
+        self,
+        session: Session,
+        message_id: str,
+        *,
+        run_id: str | None,
+        step_id: str | None,
+        claimed_at: int | None,
+    ) -> None:
+        s = self._statements
+        if run_id is not None and step_id is None and claimed_at is not None:
+            session.run(s.keep_claim, b_run_id=run_id, claimed_at=claimed_at)
+        session.run(s.delete, message_id=message_id)
+
+    async def stats(self) -> QueueStats:
+        rows = await self._database.read(lambda session: session.all(self._statements.counts))
+        counts: dict[str, dict[MessageStatus, int]] = {}
+        for row in rows:
+            counts.setdefault(row[0], {})[row[1]] = row[2]
+        return QueueStats(
+            counts=counts,
+            oldest_due_at=when(min((row[3] for row in rows if row[3] is not None), default=None)),
+            oldest_claimed_at=when(
+                min((row[4] for row in rows if row[4] is not None), default=None)
+            ),
+        )
+
+    async def list_messages(
+        self,
+        *,
+        status: MessageStatus | None,
+        run_id: str | None,
+        queue_name: str | None,
+        after: str | None,
+        limit: int,
+    ) -> Sequence[Message]:
+        statement = self._statements.page(
+            status=status, run_id=run_id, queue_name=queue_name, after=after, limit=limit
+        )
+        rows = await self._database.read(lambda session: session.all(statement))
+        return list(map(message_of, rows))
+
+    async def get_message(self, message_id: str) -> Message | None:
+        row = await self._database.read(
+            lambda session: session.one(self._statements.get, message_id=message_id)
+        )
+        return None if row is None else message_of(row)
+
+    async def retry(self, message_id: str) -> bool:
+        s = self._statements
+
+        def retry(session: Session) -> bool:
+            row = session.one(s.get, message_id=message_id)
+            if row is None:
+                return False
+            key = row[7]
+            if key is not None and session.one(s.key_holder, key=key, except_id=message_id):
+                return False
+            now = to_ms(self._now())
+            return bool(session.run(s.retry, b_message_id=message_id, v_now=now))
+
+        retried = await self._database.write(retry)
+        if retried:
+            self._database.hub.notify(QUEUE)
+        return retried
+
+    async def delete(self, message_id: str) -> bool:
+        s = self._statements
+
+        def delete(session: Session) -> bool:
+            row = session.one(s.get, message_id=message_id)
+            if row is None or (row[10] is not None and row[10] > to_ms(self._now())):
+                return False
+            self._forget(session, message_id, run_id=row[12], step_id=row[13], claimed_at=row[11])
+            return True
+
+        return await self._database.write(delete)
+
+    def _now(self) -> datetime:
+        return self._database.clock.now()
+
+
+def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:
+    """The rows without a second workflow message of any run (``serialize_runs``)."""
+    seen, chosen = set[str](), list[Row]()
+    for row in rows:
+        run_id, step_id = row[12], row[13]
+        if run_id is not None and step_id is None:
+            if run_id in seen:
+                continue
+            seen.add(run_id)
+        chosen.append(row)
+    return chosen
+
+
+def _new_row(
+    message: NewMessage, now: datetime, available_at: datetime, *, is_wake_up: bool
+) -> dict[str, Any]:
+    return {
+        "message_id": message.message_id,
+        "queue_name": message.queue_name,
+        "payload": message.payload,
+        "status": "pending",
+        "attempt": 1,
+        "max_attempts": message.max_attempts,
+        "deliveries": 0,
+        "idempotency_key": message.idempotency_key,
+        "available_at": to_ms(available_at),
+        "lease_token": None,
+        "leased_until": None,
+        "claimed_at": None,
+        "run_id": message.run_id,
+        "step_id": message.step_id,
+        "is_wake_up": is_wake_up,
+        "deployment_id": message.deployment_id,
+        "headers": json_of(message.headers),
+        "last_error": None,
+        "created_at": to_ms(now),
+        "updated_at": to_ms(now),
+        "processed_at": None,
+    }
+
+

@@ -1,0 +1,369 @@
+"""The statements of the message store."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from .compiled import Statement, adhoc, const
+from .tables import UNFINISHED, Tables
+
+SETTLED = (
+    "status",
+    "attempt",
+    "deliveries",
+    "available_at",
+    "updated_at",
+    "idempotency_key",
+    "last_error",
+    "processed_at",
+)
+
+
+class QueueStatements:
+    def __init__(self, tables: Tables) -> None:
+        self.t = tables
+        self._ready: dict[tuple[str, bool, tuple[str, ...] | None], Statement] = {}
+
+    @property
+    def _m(self) -> Any:
+        return self.t.messages.c
+
+    # --- enqueue -------------------------------------------------------------------------
+
+    @cached_property
+    def insert(self) -> Statement:
+        return Statement("insert message", insert(self.t.messages))
+
+    @cached_property
+    def key_holder(self) -> Statement:
+        """The unfinished message with a key; ``except_id`` is left out of the search."""
+        return Statement(
+            "find key holder",
+            select(self._m.message_id).where(
+                self._m.idempotency_key == bindparam("key"),
+                self._m.message_id != bindparam("except_id"),
+                text(UNFINISHED),
+            ),
+        )
+
+    @cached_property
+    def recently_completed(self) -> Statement:
+        return Statement(
+            "find recently completed",
+            select(self._m.message_id)
+            .where(
+                self._m.idempotency_key == bindparam("key"),
+                self._m.processed_at > bindparam("since"),
+                self._m.status == const("completed"),
+            )
+            .order_by(self._m.processed_at.desc())
+            .limit(1),
+        )
+
+    @cached_property
+    def pending_wake_up(self) -> Statement:
+        return Statement(
+            "find pending wake-up",
+            select(self._m.message_id, self._m.available_at).where(
+                self._m.run_id == bindparam("run_id"), text("is_wake_up AND status = 'pending'")
+            ),
+        )
+
+    # --- claim ---------------------------------------------------------------------------
+
+    def ready(
+        self, status: str, *, serialize: bool, prefixes: tuple[str, ...] | None
+    ) -> Statement:
+        """Messages of one status that may be claimed, with their whole rows, oldest first."""
+        key = (status, serialize, prefixes)
+        found = self._ready.get(key)
+        if found is None:
+            due = self._m.available_at if status == "pending" else self._m.leased_until
+            chosen = (
+                select(*self.t.messages.columns)
+                .where(
+                    self._m.status == const(status),
+                    due <= bindparam("now"),
+                    *self._prefix(prefixes),
+                )
+                .order_by(due, self._m.message_id)
+                .limit(bindparam("row_limit"))
+            )
+            if serialize:
+                chosen = chosen.where(~self._replaying())
+            found = self._ready[key] = Statement(f"find {status} messages", chosen)
+        return found
+
+    def _replaying(self) -> ColumnElement[bool]:
+        """A live lease on another workflow message of the run holds this one back."""
+        other = self.t.messages.alias("other")
+        return exists(
+            select(1).where(
+                other.c.status == const("processing"),
+                other.c.leased_until > bindparam("now"),
+                other.c.run_id == self._m.run_id,
+                other.c.step_id.is_(None),
+                self._m.step_id.is_(None),
+                other.c.message_id != self._m.message_id,
+            )
+        )
+
+    def _prefix(self, prefixes: tuple[str, ...] | None) -> list[ColumnElement[bool]]:
+        if prefixes is None:
+            return []
+        return [
+            or_(*(func.substr(self._m.queue_name, 1, len(p)) == p for p in prefixes))
+        ]
+
+    def next_due(self, prefixes: tuple[str, ...] | None) -> Statement:
+        """When the next message becomes ready: a pending one, or an expired lease."""
+        key = ("next", False, prefixes)
+        found = self._ready.get(key)
+        if found is None:
+            soonest = [
+                select(func.min(due))
+                .where(self._m.status == const(status), due > bindparam("now"), *self._prefix(prefixes))
+                .scalar_subquery()
+                for status, due in (
+                    ("pending", self._m.available_at),
+                    ("processing", self._m.leased_until),
+                )
+            ]
+            found = self._ready[key] = Statement("find next due time", select(*soonest))
+        return found
+
+    @cached_property
+    def take(self) -> Statement:
+        m = self._m
+        return Statement(
+            "claim message",
+            update(self.t.messages)
+            .where(m.message_id == bindparam("b_message_id"))
+            .values(
+                status=const("processing"),
+                lease_token=bindparam("token"),
+                leased_until=bindparam("until"),
+                claimed_at=bindparam("now"),
+                updated_at=bindparam("now"),
+                deliveries=m.deliveries + 1,
+            ),
+        )
+
+    # --- leases --------------------------------------------------------------------------
+
+    @cached_property
+    def extend(self) -> Statement:
+        return Statement(
+            "extend lease",
+            update(self.t.messages)
+            .where(*self._leased())
+            .values(leased_until=bindparam("until")),
+        )
+
+    @cached_property
+    def settle(self) -> Statement:
+        return Statement(
+            "settle message",
+            update(self.t.messages)
+            .where(*self._leased())
+            .values(
+                {name: bindparam(f"v_{name}") for name in SETTLED}
+                | {"lease_token": None, "leased_until": None, "is_wake_up": False}
+            ),
+        )
+
+    def _leased(self) -> tuple[ColumnElement[bool], ...]:
+        return (
+            self._m.message_id == bindparam("b_message_id"),
+            self._m.lease_token == bindparam("b_token"),
+        )
+
+    @cached_property
+    def free_expired(self) -> Statement:
+        return Statement("free expired leases", self._free().where(self._expired()))
+
+    @cached_property
+    def free_all(self) -> Statement:
+        return Statement("free all leases", self._free())
+
+    def _expired(self) -> ColumnElement[bool]:
+        return self._m.leased_until <= bindparam("now")
+
+    def _free(self) -> Any:
+        return (
+            update(self.t.messages)
+            .where(self._m.status == const("processing"))
+            .values(
+                status=const("pending"),
+                lease_token=None,
+                leased_until=None,
+                is_wake_up=False,
+                updated_at=bindparam("v_now"),
+            )
+        )
+
+    # --- upkeep and inspection -----------------------------------------------------------
+
+    @cached_property
+    def unfinished_of_run(self) -> Statement:
+        return Statement(
+            "find unfinished of run",
+            select(self._m.message_id)
+            .where(self._m.run_id == bindparam("run_id"), text(UNFINISHED))
+            .limit(1),
+        )
+
+    @cached_property
+    def open_of_step(self) -> Statement:
+        """An unfinished or failed message of a step."""
+        m = self._m
+        mine = and_(m.run_id == bindparam("run_id"), m.step_id == bindparam("step_id"))
+        failed = select(m.message_id).where(
+            mine, m.processed_at.is_not(None), m.status == const("failed")
+        )
+        unfinished = select(m.message_id).where(mine, text(UNFINISHED))
+        return Statement("find messages of step", unfinished.union_all(failed))
+
+    @cached_property
+    def open_run(self) -> Statement:
+        runs = self.t.runs
+        return Statement(
+            "find open run",
+            select(runs.c.run_id).where(
+                runs.c.run_id == bindparam("run_id"), runs.c.completed_at.is_(None)
+            ),
+        )
+
+    @cached_property
+    def open_step(self) -> Statement:
+        steps = self.t.steps
+        return Statement(
+            "find open step",
+            select(steps.c.step_id).where(
+                steps.c.run_id == bindparam("run_id"),
+                steps.c.step_id == bindparam("step_id"),
+                steps.c.completed_at.is_(None),
+            ),
+        )
+
+    @cached_property
+    def prunable(self) -> Statement:
+        m = self._m
+        return Statement(
+            "find prunable messages",
+            select(m.message_id, m.run_id, m.step_id, m.claimed_at)
+            .where(
+                or_(
+                    and_(
+                        m.status == const("completed"),
+                        m.processed_at.is_not(None),
+                        m.processed_at < bindparam("completed_before"),
+                    ),
+                    and_(
+                        m.status == const("failed"),
+                        m.processed_at.is_not(None),
+                        m.processed_at < bindparam("failed_before"),
+                    ),
+                )
+            )
+            .limit(bindparam("row_limit")),
+        )
+
+    @cached_property
+    def keep_claim(self) -> Statement:
+        """Before the message of a run's last claim goes, the run remembers it."""
+        runs = self.t.runs
+        return Statement(
+            "keep last claim",
+            update(runs)
+            .where(
+                runs.c.run_id == bindparam("b_run_id"),
+                runs.c.completed_at.is_(None),
+                func.coalesce(runs.c.last_claim_at, 0) < bindparam("claimed_at"),
+            )
+            .values(last_claim_at=bindparam("claimed_at")),
+        )
+
+    @cached_property
+    def delete(self) -> Statement:
+        return Statement(
+            "delete message",
+            delete(self.t.messages).where(self._m.message_id == bindparam("message_id")),
+        )
+
+    @cached_property
+    def get(self) -> Statement:
+        return Statement(
+            "read message",
+            select(*self.t.messages.columns).where(self._m.message_id == bindparam("message_id")),
+        )
+
+    @cached_property
+    def retry(self) -> Statement:
+        return Statement(
+            "retry message",
+            update(self.t.messages)
+            .where(
+                self._m.message_id == bindparam("b_message_id"),
+                self._m.status.in_([const("completed"), const("failed")]),
+            )
+            .values(
+                status=const("pending"),
+                attempt=1,
+                deliveries=0,
+                is_wake_up=False,
+                available_at=bindparam("v_now"),
+                updated_at=bindparam("v_now"),
+                processed_at=None,
+            ),
+        )
+
+    @cached_property
+    def counts(self) -> Statement:
+        m = self._m
+        oldest_due = func.min(case((m.status == const("pending"), m.available_at)))
+        oldest_claim = func.min(case((m.status == const("processing"), m.claimed_at)))
+        return Statement(
+            "count messages",
+            select(m.queue_name, m.status, func.count(), oldest_due, oldest_claim).group_by(
+                m.queue_name, m.status
+            ),
+        )
+
+    def page(
+        self,
+        *,
+        status: str | None,
+        run_id: str | None,
+        queue_name: str | None,
+        after: str | None,
+        limit: int,
+    ) -> Statement:
+        chosen: Select[Any] = select(*self.t.messages.columns)
+        for column, value in (
+            (self._m.status, status),
+            (self._m.run_id, run_id),
+            (self._m.queue_name, queue_name),
+        ):
+            if value is not None:
+                chosen = chosen.where(column == value)
+        if after is not None:
+            chosen = chosen.where(self._m.message_id > after)
+        return adhoc("list messages", chosen.order_by(self._m.message_id).limit(limit))

@@ -1,0 +1,275 @@
+"""The statements of the run store, in the order in which a write uses them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import (
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
+
+from ..core.decision import RUN_CHANGES, STEP_CHANGES
+from .compiled import Statement, one_of
+from .rows import RUN_WIDTH
+from .tables import ONCE, Tables
+
+PAYLOADS = frozenset({"input", "output"})
+"""Columns that are left unread where no payloads are wanted (spec 3.4)."""
+
+
+def columns(table: Table, *, payloads: bool = True, width: int | None = None) -> list[Any]:
+    """The table's columns in their order; unwanted payloads read as NULL."""
+    chosen = list(table.columns)[:width]
+    if payloads:
+        return chosen
+    return [
+        literal_column("NULL") if column.name in PAYLOADS | {"metadata"} else column
+        for column in chosen
+    ]
+
+
+class RunStatements:
+    def __init__(self, tables: Tables) -> None:
+        self.t = tables
+        self._related: dict[tuple[str, ...], Statement] = {}
+
+    # --- facts ---------------------------------------------------------------------------
+
+    @cached_property
+    def run(self) -> Statement:
+        return Statement("load run", self._run_with_last(payloads=True))
+
+    @cached_property
+    def run_head(self) -> Statement:
+        return Statement("load run head", self._run_with_last(payloads=False))
+
+    def _run_with_last(self, *, payloads: bool) -> Select[Any]:
+        """A run and the newest event of its log, in one statement."""
+        runs, events = self.t.runs, self.t.events
+        newest = (
+            select(func.max(events.c.position))
+            .where(events.c.run_id == runs.c.run_id)
+            .correlate(runs)
+            .scalar_subquery()
+        )
+        last = events.alias("last_event")
+        return (
+            select(
+                *columns(runs, payloads=payloads, width=RUN_WIDTH),
+                last.c.position,
+                last.c.event_id,
+                last.c.event_type,
+                last.c.spec_version,
+                last.c.created_at,
+            )
+            .select_from(
+                runs.outerjoin(
+                    last, and_(last.c.run_id == runs.c.run_id, last.c.position == newest)
+                )
+            )
+            .where(runs.c.run_id == bindparam("run_id"))
+        )
+
+    @cached_property
+    def step(self) -> Statement:
+        steps = self.t.steps
+        return Statement(
+            "load step",
+            select(*steps.columns).where(
+                steps.c.run_id == bindparam("run_id"), steps.c.step_id == bindparam("step_id")
+            ),
+        )
+
+    @cached_property
+    def hook(self) -> Statement:
+        hooks = self.t.hooks
+        return Statement(
+            "load hook",
+            select(*hooks.columns).where(
+                hooks.c.run_id == bindparam("run_id"), hooks.c.hook_id == bindparam("hook_id")
+            ),
+        )
+
+    @cached_property
+    def token_holder(self) -> Statement:
+        hooks = self.t.hooks
+        return Statement(
+            "load token holder",
+            select(*hooks.columns).where(hooks.c.token == bindparam("token")),
+        )
+
+    def related(self, event_types: tuple[str, ...]) -> Statement:
+        """A run's single events with one correlation id, through the index that makes them so."""
+        found = self._related.get(event_types)
+        if found is None:
+            events = self.t.events
+            found = self._related[event_types] = Statement(
+                "load related events",
+                select(*events.columns)
+                .where(
+                    events.c.run_id == bindparam("run_id"),
+                    events.c.correlation_id == bindparam("correlation_id"),
+                    events.c.event_type.in_(one_of(event_types)),
+                    text(ONCE),
+                )
+                .order_by(events.c.position),
+            )
+        return found
+
+    @cached_property
+    def resumed(self) -> Statement:
+        events = self.t.events
+        return Statement(
+            "load resume",
+            select(*events.columns).where(
+                events.c.run_id == bindparam("run_id"),
+                events.c.resume_id == bindparam("resume_id"),
+            ),
+        )
+
+    # --- decisions -----------------------------------------------------------------------
+
+    @cached_property
+    def insert_run(self) -> Statement:
+        return Statement("insert run", insert(self.t.runs))
+
+    @cached_property
+    def update_run(self) -> Statement:
+        runs = self.t.runs
+        return Statement(
+            "update run",
+            update(runs)
+            .where(runs.c.run_id == bindparam("run_id"))
+            .values({name: bindparam(f"v_{name}") for name in RUN_CHANGES}),
+        )
+
+    @cached_property
+    def insert_step(self) -> Statement:
+        return Statement("insert step", insert(self.t.steps))
+
+    @cached_property
+    def update_step(self) -> Statement:
+        steps = self.t.steps
+        return Statement(
+            "update step",
+            update(steps)
+            .where(steps.c.run_id == bindparam("run_id"), steps.c.step_id == bindparam("step_id"))
+            .values({name: bindparam(f"v_{name}") for name in STEP_CHANGES}),
+        )
+
+    @cached_property
+    def insert_event(self) -> Statement:
+        return Statement("insert event", insert(self.t.events))
+
+    @cached_property
+    def insert_hook(self) -> Statement:
+        return Statement("insert hook", insert(self.t.hooks))
+
+    @cached_property
+    def delete_hook(self) -> Statement:
+        hooks = self.t.hooks
+        return Statement(
+            "delete hook",
+            delete(hooks).where(
+                hooks.c.run_id == bindparam("run_id"), hooks.c.hook_id == bindparam("hook_id")
+            ),
+        )
+
+    @cached_property
+    def close_wait(self) -> Statement:
+        events = self.t.events
+        return Statement(
+            "close wait",
+            update(events)
+            .where(
+                events.c.run_id == bindparam("b_run_id"),
+                events.c.position == bindparam("b_position"),
+            )
+            .values(due_at=None),
+        )
+
+    @cached_property
+    def delete_hooks(self) -> Statement:
+        hooks = self.t.hooks
+        return Statement(
+            "delete hooks of run", delete(hooks).where(hooks.c.run_id == bindparam("run_id"))
+        )
+
+    @cached_property
+    def close_waits(self) -> Statement:
+        events = self.t.events
+        return Statement(
+            "close waits of run",
+            update(events)
+            .where(events.c.run_id == bindparam("b_run_id"), events.c.due_at.is_not(None))
+            .values(due_at=None),
+        )
+
+    # --- reads ---------------------------------------------------------------------------
+
+    @cached_property
+    def newest_step(self) -> Statement:
+        steps = self.t.steps
+        return Statement(
+            "read newest step",
+            select(*steps.columns)
+            .where(steps.c.step_id == bindparam("step_id"))
+            .order_by(steps.c.created_at.desc(), steps.c.run_id.desc())
+            .limit(1),
+        )
+
+    @cached_property
+    def newest_hook(self) -> Statement:
+        hooks = self.t.hooks
+        return Statement(
+            "read newest hook",
+            select(*hooks.columns)
+            .where(hooks.c.hook_id == bindparam("hook_id"))
+            .order_by(hooks.c.created_at.desc(), hooks.c.run_id.desc())
+            .limit(1),
+        )
+
+    @cached_property
+    def event(self) -> Statement:
+        events = self.t.events
+        return Statement(
+            "read event",
+            select(*events.columns).where(
+                events.c.run_id == bindparam("run_id"),
+                events.c.event_id == bindparam("event_id"),
+            ),
+        )
+
+    @cached_property
+    def log(self) -> Statement:
+        """The hottest read: a run's log from behind a position."""
+        events = self.t.events
+        return Statement(
+            "read log",
+            select(*events.columns)
+            .where(
+                events.c.run_id == bindparam("run_id"),
+                events.c.position > bindparam("position"),
+            )
+            .order_by(events.c.position)
+            .limit(bindparam("row_limit")),
+        )
+
+    def runs_by_id(self, run_ids: list[str]) -> Statement:
+        runs = self.t.runs
+        return Statement(
+            "read runs",
+            select(*columns(runs, width=RUN_WIDTH)).where(runs.c.run_id.in_(run_ids)),
+        )
+

@@ -1,0 +1,244 @@
+"""The run store on SQL: load facts, let the rules decide, apply, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..backend import Facts, Intent
+from ..core.decision import Decision, Needs, Refusal, Verdict
+from ..core.entities import Event, EventResult, Hook, Run, Step, Wait
+from ..core.fold import wait_of
+from ..core.paging import Query
+from ..core.recovery import RunFacts
+from ..core.values import from_ms
+from ..signals import run_topic
+from . import lists
+from .compiled import Row, Session
+from .rows import (
+    RUN_WIDTH,
+    event_of,
+    event_values,
+    hook_of,
+    hook_values,
+    run_changes,
+    run_of,
+    run_values,
+    step_changes,
+    step_of,
+    step_values,
+)
+from .run_statements import RunStatements
+from .stranded import StrandedReader
+
+if TYPE_CHECKING:
+    from .database import Database
+
+_EVENT_WIDTH = 12
+
+
+class SqlRunStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._statements = RunStatements(database.tables)
+        self._stranded = StrandedReader(database.tables)
+
+    async def write(self, intent: Intent) -> EventResult:
+        verdict = None
+        if intent.mostly_reads:
+            verdict = await self._database.read(lambda session: self.verdict(session, intent))
+        if verdict is None or isinstance(verdict, Refusal) or verdict.writes:
+            verdict = await self._database.write(lambda session: self.decide(session, intent))
+        if isinstance(verdict, Refusal):
+            raise verdict.error
+        if verdict.ended:
+            self._database.hub.notify(run_topic(intent.run_id))
+        return verdict.result
+
+    def verdict(self, session: Session, intent: Intent) -> Verdict:
+        """What the rules say of the intent, on the facts as they are now."""
+        return intent.decide(self._facts(session, intent), self._database.clock.now())
+
+    def decide(self, session: Session, intent: Intent) -> Verdict:
+        """The verdict, and its writes when it is a decision. In a write transaction."""
+        verdict = self.verdict(session, intent)
+        if isinstance(verdict, Decision) and verdict.writes:
+            self._apply(session, intent.run_id, verdict)
+        return verdict
+
+    def _facts(self, session: Session, intent: Intent) -> Facts:
+        needs, run_id, s = intent.needs, intent.run_id, self._statements
+        row = session.one(s.run if needs.payloads else s.run_head, run_id=run_id)
+        run, last = (None, None) if row is None else (run_of(row), _last_of(row))
+        step = hook = holder = resumed = None
+        if needs.step_id is not None:
+            found = session.one(s.step, run_id=run_id, step_id=needs.step_id)
+            step = None if found is None else step_of(found)
+        if needs.hook_id is not None:
+            found = session.one(s.hook, run_id=run_id, hook_id=needs.hook_id)
+            hook = None if found is None else hook_of(found)
+        if needs.token is not None:
+            found = session.one(s.token_holder, token=needs.token)
+            holder = None if found is None else hook_of(found)
+        if needs.resume_id is not None:
+            found = session.one(s.resumed, run_id=run_id, resume_id=needs.resume_id)
+            resumed = None if found is None else event_of(found)
+        return Facts(
+            run=run,
+            last=last,
+            step=step,
+            hook=hook,
+            token_holder=holder,
+            related=self._related(session, run_id, needs),
+            resumed=resumed,
+        )
+
+    def _related(self, session: Session, run_id: str, needs: Needs) -> tuple[Event, ...]:
+        if not needs.related or needs.correlation_id is None:
+            return ()
+        rows = session.all(
+            self._statements.related(needs.related),
+            run_id=run_id,
+            correlation_id=needs.correlation_id,
+        )
+        return tuple(map(event_of, rows))
+
+    def _apply(self, session: Session, run_id: str, decision: Decision) -> None:
+        # Everything is encoded before the first write: a value that cannot be is a refusal.
+        s = self._statements
+        events = [event_values(event) for event in decision.events]
+        run, step, hook = decision.run, decision.step, decision.hook
+        writes = []
+        if run is not None:
+            writes.append(
+                (s.insert_run, run_values(run))
+                if decision.run_is_new
+                else (s.update_run, run_changes(run))
+            )
+        writes.extend((s.insert_event, values) for values in events)
+        if step is not None:
+            writes.append(
+                (s.insert_step, step_values(step))
+                if decision.step_is_new
+                else (s.update_step, step_changes(step))
+            )
+        if hook is not None:
+            writes.append((s.insert_hook, hook_values(hook)))
+        if decision.disposed_hook is not None:
+            writes.append((s.delete_hook, {"run_id": run_id, "hook_id": decision.disposed_hook}))
+        if decision.closed_wait is not None:
+            writes.append(
+                (s.close_wait, {"b_run_id": run_id, "b_position": decision.closed_wait})
+            )
+        if decision.ended:
+            writes.append((s.delete_hooks, {"run_id": run_id}))
+            writes.append((s.close_waits, {"b_run_id": run_id}))
+        for statement, values in writes:
+            session.run(statement, values)
+
+    # --- reads ---------------------------------------------------------------------------
+
+    async def get_run(self, run_id: str, *, payloads: bool = True) -> Run | None:
+        statement = self._statements.run if payloads else self._statements.run_head
+        row = await self._database.read(lambda session: session.one(statement, run_id=run_id))
+        return None if row is None else run_of(row)
+
+    async def get_runs(self, run_ids: Sequence[str]) -> Mapping[str, Run]:
+        statement = self._statements.runs_by_id(list(dict.fromkeys(run_ids)))
+        rows = await self._database.read(lambda session: session.all(statement))
+        return {row[0]: run_of(row) for row in rows}
+
+    async def get_step(self, run_id: str | None, step_id: str) -> Step | None:
+        s = self._statements
+
+        def read(session: Session) -> Row | None:
+            if run_id is None:
+                return session.one(s.newest_step, step_id=step_id)
+            return session.one(s.step, run_id=run_id, step_id=step_id)
+
+        row = await self._database.read(read)
+        return None if row is None else step_of(row)
+
+    async def get_event(self, run_id: str, event_id: str) -> Event | None:
+        statement = self._statements.event
+        row = await self._database.read(
+            lambda session: session.one(statement, run_id=run_id, event_id=event_id)
+        )
+        return None if row is None else event_of(row)
+
+    async def get_hook(
+        self, *, hook_id: str | None = None, token: str | None = None
+    ) -> Hook | None:
+        s = self._statements
+
+        def read(session: Session) -> Row | None:
+            if token is not None:
+                return session.one(s.token_holder, token=token)
+            return session.one(s.newest_hook, hook_id=hook_id)
+
+        row = await self._database.read(read)
+        return None if row is None else hook_of(row)
+
+    async def list_runs(self, query: Query) -> Sequence[Run]:
+        statement = lists.list_runs(self._database.tables, query)
+        rows = await self._database.read(lambda session: session.all(statement))
+        return list(map(run_of, rows))
+
+    async def list_steps(self, query: Query) -> Sequence[Step]:
+        statement = lists.list_steps(self._database.tables, query)
+        rows = await self._database.read(lambda session: session.all(statement))
+        return list(map(step_of, rows))
+
+    async def list_events(self, query: Query) -> Sequence[Event]:
+        plain = query.run_id is not None and not (
+            query.descending or query.correlation_id or query.event_types
+        )
+
+        def read(session: Session) -> list[Row]:
+            if plain:
+                position = 0 if query.after is None else query.after[0]
+                return session.all(
+                    self._statements.log,
+                    run_id=query.run_id,
+                    position=position,
+                    row_limit=query.limit,
+                )
+            return session.all(lists.list_events(self._database.tables, query))
+
+        return list(map(event_of, await self._database.read(read)))
+
+    async def list_hooks(self, query: Query) -> Sequence[Hook]:
+        statement = lists.list_hooks(self._database.tables, query)
+        rows = await self._database.read(lambda session: session.all(statement))
+        return list(map(hook_of, rows))
+
+    async def list_waits(self, query: Query) -> Sequence[Wait]:
+        statement = lists.list_waits(self._database.tables, query)
+        rows = await self._database.read(lambda session: session.all(statement))
+        return list(map(_wait_of, rows))
+
+    async def stranded(
+        self, *, after: str | None, limit: int
+    ) -> tuple[Sequence[RunFacts], str | None]:
+        return await self._database.read(
+            lambda session: self._stranded.read(session, after, limit)
+        )
+
+
+def _last_of(row: Row) -> Event | None:
+    position, event_id, event_type, spec_version, created_at = row[RUN_WIDTH : RUN_WIDTH + 5]
+    if position is None:
+        return None
+    return Event(
+        run_id=row[0],
+        event_id=event_id,
+        position=position,
+        event_type=event_type,
+        spec_version=spec_version,
+        created_at=from_ms(created_at),
+    )
+
+
+def _wait_of(row: Row) -> Wait:
+    completed = row[_EVENT_WIDTH:]
+    return wait_of(event_of(row), None if completed[0] is None else event_of(completed))

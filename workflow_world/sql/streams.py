@@ -1,0 +1,171 @@
+"""The chunk store on SQL: indices are handed out under the write lock (spec 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, insert, select, text
+
+from ..core.entities import Chunk, StreamInfo
+from ..core.values import to_ms
+from ..errors import StreamClosedError
+from ..ids import new_id
+from ..signals import stream_topic
+from .compiled import Session, Statement
+from .tables import Tables
+
+if TYPE_CHECKING:
+    from .database import Database
+
+
+class ChunkStatements:
+    def __init__(self, tables: Tables) -> None:
+        self.t = tables
+
+    @property
+    def _c(self) -> Any:
+        return self.t.chunks.c
+
+    def _of_stream(self) -> tuple[Any, ...]:
+        return (
+            self._c.run_id == bindparam("run_id"),
+            self._c.stream_name == bindparam("stream_name"),
+        )
+
+    @cached_property
+    def tail(self) -> Statement:
+        """The last row: its index, and whether it is the close."""
+        return Statement(
+            "read stream tail",
+            select(self._c.chunk_index, self._c.is_eof)
+            .where(*self._of_stream())
+            .order_by(self._c.chunk_index.desc())
+            .limit(1),
+        )
+
+    @cached_property
+    def insert(self) -> Statement:
+        return Statement("insert chunk", insert(self.t.chunks))
+
+    @cached_property
+    def sizes(self) -> Statement:
+        return Statement(
+            "read chunk sizes",
+            select(self._c.chunk_index, func.length(self._c.data))
+            .where(
+                *self._of_stream(),
+                self._c.chunk_index >= bindparam("start"),
+                text("NOT is_eof"),
+            )
+            .order_by(self._c.chunk_index)
+            .limit(bindparam("row_limit")),
+        )
+
+    @cached_property
+    def page(self) -> Statement:
+        return Statement(
+            "read chunks",
+            select(self._c.chunk_index, self._c.data)
+            .where(
+                *self._of_stream(),
+                self._c.chunk_index >= bindparam("start"),
+                text("NOT is_eof"),
+            )
+            .order_by(self._c.chunk_index)
+            .limit(bindparam("row_limit")),
+        )
+
+    @cached_property
+    def names(self) -> Statement:
+        return Statement(
+            "list streams",
+            select(self._c.stream_name)
+            .where(self._c.run_id == bindparam("run_id"), text("chunk_index = 0"))
+            .order_by(self._c.created_at, self._c.stream_name),
+        )
+
+
+class SqlChunkStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._statements = ChunkStatements(database.tables)
+
+    async def append(self, run_id: str, name: str, chunks: Sequence[bytes]) -> int:
+        def append(session: Session) -> int:
+            info = self._info(session, run_id, name)
+            if info.done:
+                raise StreamClosedError(run_id, name)
+            first = info.tail_index + 1
+            for index, data in enumerate(chunks, first):
+                self._insert(session, run_id, name, index, data, is_eof=False)
+            return first
+
+        first = await self._database.write(append)
+        self._database.hub.notify(stream_topic(run_id, name))
+        return first
+
+    async def close(self, run_id: str, name: str) -> None:
+        def close(session: Session) -> None:
+            info = self._info(session, run_id, name)
+            if not info.done:
+                self._insert(session, run_id, name, info.tail_index + 1, b"", is_eof=True)
+
+        await self._database.write(close)
+        self._database.hub.notify(stream_topic(run_id, name))
+
+    async def page(
+        self, run_id: str, name: str, *, start: int, limit: int, max_bytes: int | None
+    ) -> tuple[Sequence[Chunk], StreamInfo]:
+        def page(session: Session) -> tuple[Sequence[Chunk], StreamInfo]:
+            info = self._info(session, run_id, name)
+            if start > info.tail_index:
+                return (), info
+            place = {"run_id": run_id, "stream_name": name, "start": start}
+            count = limit
+            if max_bytes is not None:
+                count = _fitting(session.all(self._statements.sizes, row_limit=limit, **place), max_bytes)
+            rows = session.all(self._statements.page, row_limit=count, **place)
+            return [Chunk(index=row[0], data=bytes(row[1])) for row in rows], info
+
+        return await self._database.read(page)
+
+    async def info(self, run_id: str, name: str) -> StreamInfo:
+        return await self._database.read(lambda session: self._info(session, run_id, name))
+
+    async def names(self, run_id: str) -> Sequence[str]:
+        rows = await self._database.read(
+            lambda session: session.all(self._statements.names, run_id=run_id)
+        )
+        return [row[0] for row in rows]
+
+    def _info(self, session: Session, run_id: str, name: str) -> StreamInfo:
+        row = session.one(self._statements.tail, run_id=run_id, stream_name=name)
+        if row is None:
+            return StreamInfo(tail_index=-1, done=False)
+        return StreamInfo(tail_index=row[0] - bool(row[1]), done=bool(row[1]))
+
+    def _insert(
+        self, session: Session, run_id: str, name: str, index: int, data: bytes, *, is_eof: bool
+    ) -> None:
+        session.run(
+            self._statements.insert,
+            run_id=run_id,
+            stream_name=name,
+            chunk_index=index,
+            chunk_id=new_id("chnk"),
+            data=data,
+            is_eof=is_eof,
+            created_at=to_ms(self._database.clock.now()),
+        )
+
+
+def _fitting(sizes: Sequence[Sequence[int]], max_bytes: int) -> int:
+    """How many of the chunks stay within the bytes: at least one, if there is one."""
+    total = 0
+    for count, (_, size) in enumerate(sizes):
+        total += size
+        if total > max_bytes and count:
+            return count
+    return len(sizes)

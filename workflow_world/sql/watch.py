@@ -1,0 +1,60 @@
+"""Other processes' writes: one cheap poll of ``PRAGMA data_version`` while somebody waits.
+
+The pragma reads a counter of the WAL index that changes when another connection commits: no
+table is touched. It also changes for this process's own writes from other connections, which is
+harmless: a wake-up only says "look again".
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from ..signals import Hub
+
+logger = logging.getLogger("workflow_world.sql")
+
+INTERVAL_S: Final = 0.01
+
+
+class Watcher:
+    """A thread of its own, so that neither a busy event loop nor a busy lane delays it."""
+
+    def __init__(self, hub: Hub, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._hub, self._connect = hub, connect
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(
+            target=self._watch, name="workflow-world-watcher", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._hub.has_waiters.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        connection, seen = None, None
+        while not self._stopped.is_set():
+            self._hub.has_waiters.wait()
+            if self._stopped.wait(INTERVAL_S):
+                break
+            try:
+                if connection is None:
+                    connection = self._connect()
+                version = connection.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error as error:
+                # The poll interval of whoever waits is still there.
+                logger.debug("data_version could not be read: %s", error)
+                connection = None
+                continue
+            if version != seen:
+                seen = version
+                self._hub.notify_all()

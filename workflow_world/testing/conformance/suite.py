@@ -1,0 +1,10 @@
+"""Every test of the suite, to be star-imported into a backend's own test module."""
+
+from .constraints import *  # noqa: F403
+from .hooks import *  # noqa: F403
+from .log_order import *  # noqa: F403
+from .reads import *  # noqa: F403
+from .run_events import *  # noqa: F403
+from .step_events import *  # noqa: F403
+from .values import *  # noqa: F403
+from .waits_attributes_legacy import *  # noqa: F403

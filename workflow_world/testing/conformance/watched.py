@@ -1,0 +1,114 @@
+"""A backend in front of another: it remembers what was asked of it, and can be out of order."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ...backend import Backend, Capabilities, ChunkStore, MessageStore, Notifier, RunStore
+from ...errors import BackendError
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One verb that was answered: ``chunks.page``, its keywords and its result."""
+
+    verb: str
+    options: dict[str, Any]
+    result: Any
+
+
+class Watched:
+    """Satisfies ``backend.Backend``.
+
+    Attributes:
+        calls: the verbs that were answered, in order.
+        asked: the names of all verbs that were tried.
+        failures: how many were refused.
+        refused: set at each refusal; clear it to wait for the next one.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._fails: Callable[[str], bool] = lambda verb: False
+        self.calls: list[Call] = []
+        self.asked: list[str] = []
+        self.failures = 0
+        self.refused = asyncio.Event()
+
+    def fail(self, fails: Callable[[str], bool]) -> None:
+        """From now on the verbs for which ``fails`` is true raise BackendError."""
+        self._fails = fails
+
+    def go_down(self) -> None:
+        """Every verb fails."""
+        self.fail(lambda verb: True)
+
+    def come_back(self) -> None:
+        self.fail(lambda verb: False)
+
+    def results(self, verb: str) -> list[Any]:
+        """What the verb answered, call by call."""
+        return [call.result for call in self.calls if call.verb == verb]
+
+    def check(self, verb: str) -> None:
+        self.asked.append(verb)
+        if self._fails(verb):
+            self.failures += 1
+            self.refused.set()
+            raise BackendError(f"{verb}: the database is away")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._backend.capabilities
+
+    @property
+    def runs(self) -> RunStore:
+        return cast("RunStore", _Store(self, "runs", self._backend.runs))
+
+    @property
+    def messages(self) -> MessageStore:
+        return cast("MessageStore", _Store(self, "messages", self._backend.messages))
+
+    @property
+    def chunks(self) -> ChunkStore:
+        return cast("ChunkStore", _Store(self, "chunks", self._backend.chunks))
+
+    @property
+    def notifier(self) -> Notifier:
+        return self._backend.notifier
+
+    async def open(self) -> None:
+        self.check("open")
+        await self._backend.open()
+        self.calls.append(Call("open", {}, None))
+
+    async def close(self) -> None:
+        await self._backend.close()
+
+
+class _Store:
+    def __init__(self, backend: Watched, name: str, store: object) -> None:
+        self._backend, self._name, self._store = backend, name, store
+
+    def __getattr__(self, name: str) -> Any:
+        verb, watched = getattr(self._store, name), f"{self._name}.{name}"
+        backend = self._backend
+        if not inspect.iscoroutinefunction(verb):
+
+            def answer(*values: Any, **options: Any) -> Any:
+                backend.check(watched)
+                return verb(*values, **options)
+
+            return answer
+
+        async def answer_later(*values: Any, **options: Any) -> Any:
+            backend.check(watched)
+            result = await verb(*values, **options)
+            backend.calls.append(Call(watched, options, result))
+            return result
+
+        return answer_later

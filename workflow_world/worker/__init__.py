@@ -1,0 +1,1 @@
+"""Claim, deliver, settle: the worker, for any backend."""

@@ -1,0 +1,114 @@
+"""Handlers registered in this process, and the HTTP form of each (spec 4.12, 4.13)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from ..core.delivery import Again
+from ..errors import InvalidRequestError
+from ..http import Continuation, HTTPHandler, HTTPRequest, HTTPResponse, QueueHandler
+from ..wire import decode_body
+
+logger = logging.getLogger("workflow_world.handlers")
+
+NAME_HEADER: Final = "x-vqs-queue-name"
+ID_HEADER: Final = "x-vqs-message-id"
+ATTEMPT_HEADER: Final = "x-vqs-message-attempt"
+
+
+class Handlers:
+    """Queue-name prefixes and who handles them; the longest matching prefix wins."""
+
+    def __init__(self) -> None:
+        self._by_prefix: dict[str, QueueHandler] = {}
+        self._http: dict[str, HTTPHandler] = {}
+
+    def register(self, prefix: str, handler: QueueHandler) -> HTTPHandler:
+        """Replaces the prefix's earlier handler, if any."""
+        self._by_prefix[prefix] = handler
+        self._http[prefix] = _http_handler(prefix, handler)
+        return self._http[prefix]
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        return tuple(self._by_prefix)
+
+    def find(self, queue_name: str) -> QueueHandler | None:
+        prefix = self._match(queue_name)
+        return None if prefix is None else self._by_prefix[prefix]
+
+    async def handle(self, request: HTTPRequest) -> HTTPResponse:
+        """A callback for any of the registered prefixes."""
+        prefix = self._match(lowered(request.headers).get(NAME_HEADER, ""))
+        # Without a match the checks still have to name what is wrong, in their order.
+        handler = self._http[prefix] if prefix is not None else _http_handler("\0", _nobody)
+        return await handler(request)
+
+    def _match(self, queue_name: str) -> str | None:
+        matches = [prefix for prefix in self._by_prefix if queue_name.startswith(prefix)]
+        return max(matches, key=len, default=None)
+
+
+def again_of(continuation: Continuation) -> Again:
+    """What a handler's continuation asks for; the SDK's class has the same two attributes."""
+    return Again(
+        delay_seconds=max(0.0, float(continuation.delay_seconds)),
+        idempotency_key=continuation.idempotency_key or None,
+    )
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _http_handler(prefix: str, handler: QueueHandler) -> HTTPHandler:
+    async def handle(request: HTTPRequest) -> HTTPResponse:
+        headers = lowered(request.headers)
+        name, message_id = headers.get(NAME_HEADER), headers.get(ID_HEADER)
+        attempt = _positive(headers.get(ATTEMPT_HEADER))
+        if not name or not message_id or attempt is None:
+            return _refused("Missing required headers")
+        body = b"".join([part async for part in request.aiter_bytes()])
+        if not body:
+            return _refused("Missing request body")
+        if not name.startswith(prefix):
+            return _refused("Unhandled queue")
+        try:
+            message: object = decode_body(body, headers.get("content-type", ""))
+        except InvalidRequestError:
+            return _refused("Invalid message body")
+        try:
+            result = await handler(
+                message, attempt=attempt, queue_name=name, message_id=message_id
+            )
+        except Exception as error:
+            logger.exception("The handler of %s failed on message %s", prefix, message_id)
+            return HTTPResponse.json({"error": str(error) or type(error).__name__}, status=500)
+        if result is None:
+            return HTTPResponse.json({"ok": True})
+        again = again_of(result)
+        reply: dict[str, object] = {"timeoutSeconds": again.delay_seconds}
+        if again.idempotency_key is not None:
+            reply["idempotencyKey"] = again.idempotency_key
+        return HTTPResponse.json(reply, status=503)
+
+    return handle
+
+
+async def _nobody(
+    message: object, *, attempt: int, queue_name: str, message_id: str
+) -> Continuation | None:
+    raise AssertionError("no queue name starts with NUL")
+
+
+def _refused(reason: str) -> HTTPResponse:
+    return HTTPResponse.json({"error": reason}, status=400)
+
+
+def _positive(text: str | None) -> int | None:
+    if text is None or not text.isascii() or not text.isdigit():
+        return None
+    number = int(text[:12])
+    return number if number >= 1 else None

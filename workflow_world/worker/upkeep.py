@@ -1,0 +1,101 @@
+"""What a worker does besides delivering: free expired leases, wake lost runs, prune (spec 4.9, 4.10).
+
+Every worker does all of it. No leader is needed, because doing it twice is doing it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import timedelta
+from typing import Final
+
+from ..api.context import Context
+from ..api.messages import Messages
+from ..backend import Backend, Retention
+from ..core.recovery import WakeUp, wake_ups
+from ..errors import WorldError
+
+logger = logging.getLogger("workflow_world.upkeep")
+
+_PAGE: Final = 200
+_PRUNE_BATCH: Final = 500
+_JITTER: Final = 0.1
+
+
+class Upkeep:
+    """Passes at start and every ``recovery_interval_ms`` of the clock."""
+
+    def __init__(self, context: Context, messages: Messages) -> None:
+        self._context, self._messages = context, messages
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Passes until ``stop`` is set; a pass that fails is logged and tried again later."""
+        at_start = True
+        interval = self._context.settings.recovery_interval_ms / 1000
+        while not stop.is_set():
+            try:
+                await self.sweep(at_start=at_start)
+                await self.prune()
+                at_start = False
+            except WorldError as error:
+                logger.warning("Recovery will be tried again: %s", error)
+            pause = interval * random.uniform(1 - _JITTER, 1)  # noqa: S311
+            if await self._context.clock.wait(stop, pause):
+                return
+            await self._reap()
+
+    async def sweep(self, *, at_start: bool) -> int:
+        """Enqueue what is missing for runs that nobody would wake. Returns: how many messages."""
+        backend = await self._context.opened()
+        settings, after, woken = self._context.settings, None, 0
+        while True:
+            page, after = await backend.runs.stranded(after=after, limit=_PAGE)
+            for facts in page:
+                for found in wake_ups(
+                    facts,
+                    now=self._context.clock.now(),
+                    grace=timedelta(milliseconds=settings.recovery_grace_ms),
+                    at_start=at_start and settings.recover_active_runs,
+                    namespace=settings.queue_namespace,
+                ):
+                    woken += await self._wake(backend, found)
+            if after is None:
+                return woken
+
+    async def prune(self) -> int:
+        """Delete finished messages that are older than their retention, in bounded batches."""
+        backend = await self._context.opened()
+        settings = self._context.settings
+        # A key must outlive its window even when the retention is shorter (spec B156).
+        window = settings.idempotency_ttl_ms / 1000
+        retention = Retention(
+            completed=timedelta(seconds=max(settings.completed_retention_s, window)),
+            failed=timedelta(seconds=settings.failed_retention_s),
+        )
+        pruned = 0
+        while count := await backend.messages.prune(retention, limit=_PRUNE_BATCH):
+            pruned += count
+        return pruned
+
+    async def _reap(self) -> None:
+        try:
+            backend = await self._context.opened()
+            if count := await backend.messages.reap():
+                logger.warning("Freed %d messages whose lease had expired", count)
+        except WorldError as error:
+            logger.warning("Expired leases could not be freed: %s", error)
+
+    async def _wake(self, backend: Backend, found: WakeUp) -> int:
+        message = self._messages.new_message(
+            found.queue_name, found.payload, idempotency_key=found.step_id
+        )
+        message_id = await backend.messages.wake(found, message)
+        if message_id is None:
+            return 0
+        logger.warning(
+            "Woke run %s: %s", found.run_id, found.reason,
+            extra={"run_id": found.run_id, "message_id": message_id},
+        )
+        return 1

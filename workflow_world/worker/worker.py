@@ -1,0 +1,241 @@
+"""The worker: take free slots, claim for them, deliver, settle; drain on stop (spec 4.5, 4.15)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from datetime import timedelta
+from typing import Final
+
+from ..api.context import Context
+from ..api.messages import Messages
+from ..backend import Backend, Lease, Presence, Subscription
+from ..core import delivery
+from ..core.decide import intent_for
+from ..core.decision import Intent
+from ..core.delivery import Limits, Outcome, Released, Settlement
+from ..core.entities import Message
+from ..core.events import NewEvent, checked
+from ..core.rules import Owner
+from ..errors import WorldClosedError, WorldError
+from ..signals import QUEUE
+from .deliver import Deliverer
+from .handlers import Handlers
+from .lease import Heartbeat
+from .upkeep import Upkeep
+
+logger = logging.getLogger("workflow_world.worker")
+
+_BACKOFF_FIRST_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 5.0
+_SETTLE_TRIES: Final = 8
+_JITTER: Final = 0.2
+
+
+class Worker:
+    """At most ``concurrency`` messages at a time, on the event loop that called ``start``."""
+
+    def __init__(
+        self, context: Context, messages: Messages, handlers: Handlers, *, deployment_id: str
+    ) -> None:
+        self._context, self._settings = context, context.settings
+        self._deployment_id = deployment_id
+        self._deliverer = Deliverer(context.settings, handlers)
+        self._upkeep = Upkeep(context, messages)
+        self._lease = timedelta(milliseconds=self._settings.lock_duration_ms)
+        self._limits = Limits(
+            max_deliveries=self._settings.max_deliveries, max_delay_s=self._settings.max_delay_s
+        )
+        self._started = False
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deliveries: dict[asyncio.Task[None], Message] = {}
+        self._signal: Subscription | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._presence: Presence | None = None
+
+    def wake(self) -> None:
+        """Claim now: a slot, a handler or a message is new. From any thread."""
+        if self._started:
+            self._context.backend.notifier.notify(QUEUE)
+
+    async def start(self) -> None:
+        if self._context.closed:
+            raise WorldClosedError()
+        if self._started:
+            return
+        self._started = True
+        try:
+            backend = await self._context.opened()
+            self._stopping = asyncio.Event()
+            self._presence = await backend.messages.enter()
+            if count := await backend.messages.reap():
+                logger.warning("Freed %d messages whose lease had expired", count)
+        except BaseException:
+            self._started = False
+            raise
+        self._signal = backend.notifier.subscribe(QUEUE)
+        self._heartbeat = Heartbeat(backend.messages, self._lease)
+        self._heartbeat.start()
+        self._tasks = [
+            asyncio.create_task(self._claim_loop(backend, self._signal)),
+            asyncio.create_task(self._upkeep.run(self._stopping)),
+        ]
+
+    async def stop(self) -> None:
+        """Stop claiming, wait for the deliveries, give the rest back. Never raises a WorldError."""
+        if not self._started:
+            return
+        self._stopping.set()
+        if self._signal is not None:
+            self._signal.close()
+        await _finished(self._tasks)
+        await self._drain()
+        if self._heartbeat is not None:
+            await asyncio.to_thread(self._heartbeat.stop, self._lease.total_seconds())
+        if self._presence is not None:
+            self._presence.close()
+        await self._deliverer.close()
+        self._started = False
+
+    async def _drain(self) -> None:
+        if self._deliveries:
+            grace = self._settings.shutdown_timeout_ms / 1000
+            _, late = await asyncio.wait(self._deliveries, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                logger.warning("Giving back %d messages at shutdown", len(late))
+        await _finished(list(self._deliveries))
+
+    async def _claim_loop(self, backend: Backend, signal: Subscription) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            pause: float | None = None
+            try:
+                pause = await self._claim(backend)
+                failures = 0
+            except WorldClosedError:
+                return
+            except WorldError as error:
+                pause = min(_BACKOFF_FIRST_S * 2**failures, _BACKOFF_MAX_S)
+                if failures in (0, 10, 100) or failures % 1000 == 0:
+                    logger.error("Claiming failed, trying again: %s", error)
+                failures += 1
+            if pause != 0:
+                await signal.wait(pause)
+
+    async def _claim(self, backend: Backend) -> float | None:
+        """Fill the free slots. Returns: seconds until the next claim; None: when a slot is free."""
+        free = self._settings.concurrency - len(self._deliveries)
+        prefixes = self._deliverer.prefixes
+        if free <= 0:
+            return None
+        if prefixes is not None and not prefixes:
+            return self._poll_interval()
+        claim = await backend.messages.claim(
+            limit=free,
+            lease=self._lease,
+            serialize_runs=self._settings.serialize_runs,
+            prefixes=prefixes,
+        )
+        for message in claim.messages:
+            self._spawn(backend, message)
+        if len(claim.messages) == free:
+            return None
+        pause = self._poll_interval()
+        if claim.next_due_at is not None:
+            until = (claim.next_due_at - self._context.clock.now()).total_seconds()
+            pause = min(pause, max(0.001, until))
+        return pause
+
+    def _poll_interval(self) -> float:
+        spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        return self._settings.poll_interval_ms / 1000 * spread
+
+    def _spawn(self, backend: Backend, message: Message) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.hold(_lease_of(message))
+        task = asyncio.create_task(self._work(backend, message))
+        self._deliveries[task] = message
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._deliveries[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A delivery ended with an error of its own", exc_info=error)
+        if self._signal is not None:
+            self._context.backend.notifier.notify(QUEUE)
+
+    async def _work(self, backend: Backend, message: Message) -> None:
+        """Deliver and settle one message."""
+        reason = delivery.given_up(message, self._limits)
+        if reason is not None:
+            settlement = delivery.dead(message, reason, self._context.clock.now())
+        else:
+            try:
+                outcome: Outcome = await self._deliverer.deliver(message)
+            except asyncio.CancelledError:
+                if not self._stopping.is_set():
+                    raise
+                outcome = Released()
+            settlement = delivery.settle(
+                message,
+                outcome,
+                now=self._context.clock.now(),
+                spread=random.uniform(-1, 1),  # noqa: S311
+                limits=self._limits,
+            )
+        ours = self._heartbeat is None or self._heartbeat.drop(_lease_of(message))
+        if ours:
+            await self._settle(backend, message, settlement)
+
+    async def _settle(self, backend: Backend, message: Message, settlement: Settlement) -> None:
+        pair = (settlement, self._failure_of_run(message, settlement))
+        for attempt in range(_SETTLE_TRIES):
+            try:
+                (settled,) = await backend.messages.settle([pair])
+            except WorldError as error:
+                # Not settled: the lease's end gives the message back, which costs a delivery.
+                logger.warning("Message %s is not settled yet: %s", message.message_id, error)
+                await asyncio.sleep(min(_BACKOFF_FIRST_S * 2**attempt, _BACKOFF_MAX_S))
+                continue
+            if not settled:
+                logger.debug("The lease of message %s was lost", message.message_id)
+            elif settlement.exhausted:
+                logger.error(
+                    "Message %s of queue %s failed for good, run %s: %s",
+                    message.message_id,
+                    message.queue_name,
+                    message.run_id,
+                    (settlement.last_error or {}).get("message"),
+                    extra={"message_id": message.message_id, "run_id": message.run_id},
+                )
+            return
+
+    def _failure_of_run(self, message: Message, settlement: Settlement) -> Intent | None:
+        """A message without attempts left fails its run, so that every run ends (design 7)."""
+        if not (settlement.exhausted and self._settings.fail_exhausted_runs and message.run_id):
+            return None
+        text = str((settlement.last_error or {}).get("message", ""))
+        error = {
+            "message": f"Message {message.message_id} could not be delivered: {text}",
+            "code": delivery.EXHAUSTED_CODE,
+        }
+        event = NewEvent(
+            event_type="run_failed",
+            event_data={"error": error, "errorCode": delivery.EXHAUSTED_CODE},
+        )
+        return intent_for(message.run_id, checked(message.run_id, event), owner=Owner())
+
+
+def _lease_of(message: Message) -> Lease:
+    return Lease(message_id=message.message_id, token=message.lease_token or "")
+
+
+async def _finished(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
