@@ -110,7 +110,9 @@ class RunStore(Protocol):
 
     async def get_event(self, run_id: str, event_id: str) -> Event | None: ...
 
-    async def get_hook(self, *, hook_id: str | None = None, token: str | None = None) -> Hook | None:
+    async def get_hook(
+        self, *, hook_id: str | None = None, token: str | None = None
+    ) -> Hook | None:
         """The live hook with this token, or the newest live hook with this id."""
         ...
 
@@ -133,7 +135,9 @@ class RunStore(Protocol):
         """Waits of runs that have not ended."""
         ...
 
-    async def stranded(self, *, after: str | None, limit: int) -> tuple[Sequence[RunFacts], str | None]:
+    async def stranded(
+        self, *, after: str | None, limit: int
+    ) -> tuple[Sequence[RunFacts], str | None]:
         """Facts of runs that may lack a wake-up, for the sweep (spec 4.10), by run id.
 
         Candidates: pending or running runs without an unfinished message, and runs with a step
@@ -153,7 +157,6 @@ class NewMessage:
     Attributes:
         delay: added to now when ``available_at`` is None.
         is_wake_up: do not store it while another wake-up of the run is pending (design 7).
-        only_if_idle: do not store it while the run has any unfinished message (spec 4.10).
         key_ttl: how long a completed message still holds its idempotency key (spec 4.4).
     """
 
@@ -168,7 +171,6 @@ class NewMessage:
     run_id: str | None = None
     step_id: str | None = None
     is_wake_up: bool = False
-    only_if_idle: bool = False
     deployment_id: str | None = None
     headers: Mapping[str, str] | None = None
 
@@ -212,8 +214,7 @@ class MessageStore(Protocol):
 
         In this order: an unfinished message with the same idempotency key; a completed one that
         finished less than ``key_ttl`` ago; for a wake-up, a pending, unclaimed wake-up of the
-        same run that is due; with ``only_if_idle``, any unfinished message of the run. Nothing
-        of a found message changes.
+        same run that is due. Nothing of a found message changes.
 
         Returns: the id of the stored or found message.
         """
@@ -251,7 +252,9 @@ class MessageStore(Protocol):
         """
         ...
 
-    async def settle(self, settlements: Sequence[tuple[Settlement, Intent | None]]) -> Sequence[bool]:
+    async def settle(
+        self, settlements: Sequence[tuple[Settlement, Intent | None]]
+    ) -> Sequence[bool]:
         """End deliveries, each only while its lease token still matches (spec 4.3).
 
         A message that returns to pending is no wake-up any more. With ``unless_key_held`` and

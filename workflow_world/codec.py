@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import cbor2
 
@@ -54,8 +54,16 @@ def decode_map(data: bytes | None) -> EventData | None:
 
 
 def without_undefined(data: Mapping[str, object]) -> dict[str, object]:
-    """The map without keys whose own value is undefined: at that level it means absent."""
-    return {key: value for key, value in data.items() if value is not UNDEFINED}
+    """Event data without keys whose own value is undefined: at that level it means absent.
+
+    The same holds for the own keys of an execution context (spec 1.9).
+    """
+    kept = {key: value for key, value in data.items() if value is not UNDEFINED}
+    for name in ("executionContext", "execution_context"):
+        context = kept.get(name)
+        if isinstance(context, Mapping):
+            kept[name] = without_undefined(cast("Mapping[str, object]", context))
+    return kept
 
 
 def _untag(tag: cbor2.CBORTag, immutable: bool = False) -> object:

@@ -1,4 +1,4 @@
-"""``WORKFLOW_DEBUG``: this package's loggers to stderr. Importing the package configures nothing."""
+"""``WORKFLOW_DEBUG``: our loggers to stderr. Importing the package configures nothing."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ pause or kill the process there, to prove that a crash at any instant leaves not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 _action: Callable[[str], None] | None = None
@@ -19,7 +19,7 @@ def point(name: str) -> None:
 
 
 @contextmanager
-def armed(action: Callable[[str], None]) -> Iterator[None]:
+def armed(action: Callable[[str], None]) -> Generator[None]:
     """Call ``action`` with the name of each fault point that is reached meanwhile."""
     global _action
     before, _action = _action, action

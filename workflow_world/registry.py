@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .backend import Backend
 from .clock import Clock
@@ -90,7 +90,7 @@ def redact(url: str) -> str:
 
 def _loaded(scheme: str, load: Callable[[], Any]) -> Opener:
     try:
-        return load()
+        return cast("Opener", load())
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(scheme, scheme)
         raise ConfigurationError(

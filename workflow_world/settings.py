@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from .core.queue_names import workflow_queue
 from .errors import ConfigurationError
@@ -19,7 +19,7 @@ from .errors import ConfigurationError
 logger = logging.getLogger("workflow_world.settings")
 
 Delivery: TypeAlias = Literal["auto", "http", "inprocess"]
-RunKey: TypeAlias = Callable[..., bytes | None | Awaitable[bytes | None]]
+RunKey: TypeAlias = Callable[..., bytes | Awaitable[bytes | None] | None]
 """Called with a run id and ``deployment_id=``; the 32 bytes of its key, or None: no encryption."""
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -142,7 +142,7 @@ def _from_env(metadata: Mapping[str, Any], default: object, env: Mapping[str, st
     if not names:
         return None
     if isinstance(names, tuple):
-        return env_text(names, env)
+        return env_text(cast("tuple[str, ...]", names), env)
     if isinstance(default, bool):
         return env_switch(names, env)
     raw = env.get(names)

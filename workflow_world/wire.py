@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from . import codec
 from .core.values import iso_ms
-from .errors import InvalidRequestError
+from .errors import BackendError, InvalidRequestError
 
 JSON: Final = "application/json"
 CBOR: Final = "application/cbor"
@@ -51,12 +51,12 @@ def decode_body(body: bytes, content_type: str) -> Any:
 def _from_cbor(body: bytes) -> Any:
     try:
         return codec.decode(body)
-    except codec.BackendError as error:
+    except BackendError as error:
         raise InvalidRequestError("The body is not CBOR") from error
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray):
         return {_TYPE_KEY: _BYTES, "data": base64.b64encode(value).decode()}
     if isinstance(value, datetime):
         return iso_ms(value)

@@ -179,6 +179,13 @@ def test_bad_urls_are_one_line(
     assert sorted(path.name for path in place.iterdir()) == ["folder", "text.db"]
 
 
+@pytest.mark.parametrize("command", ["upgrade", "check", "current", "sql"])
+def test_a_backend_without_a_schema_is_refused(call: Call, command: str) -> None:
+    result = call("db", command, "--url", "memory:")
+    assert result.exit_code == 1
+    assert "memory: is not a SQL database" in one_line(result.stderr)
+
+
 def test_verbose_adds_the_traceback(spawn: Spawn) -> None:
     quiet = spawn("db", "check", "--url", "nonsense:x")
     assert quiet.returncode == 1

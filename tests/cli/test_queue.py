@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 
 from workflow_world import create_world
 
@@ -20,7 +21,7 @@ async def fill() -> None:
         if message == {"fail": True}:
             raise ValueError("no")
 
-    world.create_queue_handler(QUEUE, handler)
+    world.create_queue_handler("__wkf_workflow_", handler)
     async with world:
         await world.queue(QUEUE, {"fail": False})
         await world.queue(QUEUE, {"fail": True})
@@ -48,14 +49,22 @@ def test_status_and_purge(call: Call) -> None:
     assert QUEUE in table.stdout
     assert "due in" in table.stdout
 
-    kept = call("purge", "--older-than", "3600")
-    assert kept.stdout == "file:workflow.db: deleted 0 finished messages\n"
-    failed = call("purge", "--failed")
-    assert failed.exit_code == 0, failed.output
-    # The completed one may still answer for its idempotency key: it has none, but five seconds
-    # are kept for all.
-    assert failed.stdout == "file:workflow.db: deleted 1 finished message\n"
-    assert counts(call) == {"pending": 1, "processing": 0, "completed": 1, "failed": 0}
+    # An hour later: completed messages answer for their idempotency keys a few seconds at least.
+    connection = sqlite3.connect("workflow.db")
+    with connection:
+        connection.execute("UPDATE queue_messages SET processed_at = processed_at - 3600 * 1000")
+    connection.close()
+    for arguments, deleted in (
+        (("--older-than", "7200"), "0 finished messages"),
+        ((), "1 finished message"),
+        ((), "0 finished messages"),
+        (("--failed", "--older-than", "7200"), "0 finished messages"),
+        (("--failed",), "1 finished message"),
+    ):
+        result = call("purge", *arguments)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == f"file:workflow.db: deleted {deleted}\n"
+    assert counts(call) == {"pending": 1, "processing": 0, "completed": 0, "failed": 0}
 
 
 def test_output_without_a_terminal_has_no_colour(spawn: Spawn) -> None:

@@ -90,7 +90,7 @@ def test_every_command_is_mentioned() -> None:
     for name, command in app.commands.items():
         assert f"`workflow-world {name}" in README
         for part in command.commands if isinstance(command, click.Group) else ():
-            assert re.search(rf"`(?:db )?{part}`", README), part
+            assert re.search(rf"`(?:workflow-world )?{name} {part}`", README), part
 
 
 def test_links_lead_somewhere() -> None:

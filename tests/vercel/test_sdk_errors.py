@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from vercel.workflow._internal import attributes as a
@@ -171,22 +171,17 @@ class TestThroughTheAdapter:
         assert ended.value.status == 410
         assert not isinstance(ended.value, w.EntityConflictError)
 
-    async def test_a_step_that_comes_too_early(self, sdk: SdkWorld, later: object) -> None:
+    async def test_a_step_that_comes_too_early(self, sdk: SdkWorld) -> None:
         created = w.StepCreatedEventData(step_name="s", input=b"").into_event("step_1")
         await sdk.events_create("wrun_1", created)
         await sdk.events_create("wrun_1", w.StepStartedEvent(correlation_id="step_1"))
-        retrying = w.StepRetryingEventData.model_validate({"error": b"", "retry_after": later})
+        in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+        retrying = w.StepRetryingEventData(error=b"", retry_after=in_an_hour)
         await sdk.events_create("wrun_1", retrying.into_event("step_1"))
         with pytest.raises(w.TooEarlyError) as early:
             await sdk.events_create("wrun_1", w.StepStartedEvent(correlation_id="step_1"))
         assert isinstance(early.value.retry_after, int)
         assert 3590 <= early.value.retry_after <= 3600
-
-    @pytest.fixture
-    def later(self) -> Iterator[object]:
-        from datetime import UTC, datetime, timedelta
-
-        yield datetime.now(UTC) + timedelta(hours=1)
 
     async def test_a_closed_world(self, sdk: SdkWorld, world: World) -> None:
         await sdk.aclose()

@@ -77,9 +77,7 @@ class Events:
         result = await backend.runs.write(intent_for(target, checked, owner=self._owner))
         return result if payloads else result_without_payloads(result)
 
-    async def get(
-        self, run_id: str, event_id: str, *, resolve_data: ResolveData = "all"
-    ) -> Event:
+    async def get(self, run_id: str, event_id: str, *, resolve_data: ResolveData = "all") -> Event:
         """Raises: EventNotFoundError when the run has no such event."""
         payloads = wants_payloads(resolve_data)
         backend = await self._context.opened()

@@ -24,9 +24,7 @@ class Streams:
         """
         await self.write_multi(run_id, name, [chunk])
 
-    async def write_multi(
-        self, run_id: str, name: str, chunks: Sequence[bytes | str]
-    ) -> None:
+    async def write_multi(self, run_id: str, name: str, chunks: Sequence[bytes | str]) -> None:
         """Append several chunks in order, all or nothing. An empty list does nothing at all."""
         _check(run_id, name)
         rows = [_bytes(chunk) for chunk in chunks]
@@ -108,6 +106,6 @@ def _check(run_id: str, name: str) -> None:
 def _bytes(chunk: bytes | str) -> bytes:
     if isinstance(chunk, str):
         return chunk.encode()
-    if isinstance(chunk, bytes | bytearray | memoryview):
+    if isinstance(chunk, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
         return bytes(chunk)
     raise InvalidRequestError(f"A chunk is bytes or text, not {type(chunk).__name__}")

@@ -11,10 +11,11 @@ def main() -> NoReturn:
     try:
         from .app import app
     except ModuleNotFoundError as error:
-        if error.name not in {"click", "rich"}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {"click", "rich"}:
             raise
         sys.stderr.write(
-            f"error: the command line needs {error.name}: pip install 'workflow-world[cli]'\n"
+            f"error: the command line needs {missing}: pip install 'workflow-world[cli]'\n"
         )
         sys.exit(1)
     app(prog_name="workflow-world")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ..sql import migrate
-from .common import Commands, Target, target_options, verbose_option
+from ..registry import opener_for
+from ..sql import migrate, open_backend
+from .common import CommandError, Commands, Target, target_options, verbose_option
 
 
 @click.group(cls=Commands)
@@ -27,7 +28,7 @@ def upgrade(target: Target, revision: str) -> None:
 @verbose_option
 def check(target: Target) -> None:
     """Exit with 0 when the schema is the one that this version needs; alter nothing."""
-    migrate.check(target.full_url, table_prefix=target.table_prefix)
+    migrate.check(_url(target), table_prefix=target.table_prefix)
     click.echo(f"{target}: the schema is up to date")
 
 
@@ -45,7 +46,7 @@ def current(target: Target) -> None:
 @click.argument("revision", default="head")
 def sql(target: Target, revision: str) -> None:
     """Print the SQL that creates the schema up to REVISION, without running it."""
-    click.echo(migrate.offline_sql(target.full_url, revision, target.table_prefix or ""), nl=False)
+    click.echo(migrate.offline_sql(_url(target), revision, target.table_prefix or ""), nl=False)
 
 
 @click.command()
@@ -57,9 +58,16 @@ def setup(target: Target) -> None:
 
 
 def _upgrade(target: Target, revision: str) -> None:
-    migrate.upgrade(target.full_url, revision, table_prefix=target.table_prefix)
+    migrate.upgrade(_url(target), revision, table_prefix=target.table_prefix)
     click.echo(f"{target}: the schema is at {_current(target)}")
 
 
 def _current(target: Target) -> str | None:
-    return migrate.current(target.full_url, table_prefix=target.table_prefix)
+    return migrate.current(_url(target), table_prefix=target.table_prefix)
+
+
+def _url(target: Target) -> str:
+    """Raises: ConfigurationError for an unknown scheme, CommandError for one without a schema."""
+    if opener_for(target.full_url) is not open_backend:
+        raise CommandError(f"{target} is not a SQL database: it has no schema to create or check")
+    return target.full_url

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, cast
 
 from ..errors import InvalidAttributesError
 from .values import utf16_length
@@ -23,12 +23,13 @@ def changes_of(raw: object) -> list[tuple[str, str | None]]:
         return []
     pairs: list[tuple[object, object]] = []
     if isinstance(raw, Mapping):
-        pairs = list(raw.items())  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        pairs = list(cast("Mapping[object, object]", raw).items())
     elif isinstance(raw, list | tuple):
-        for change in raw:  # pyright: ignore[reportUnknownVariableType]
-            if not isinstance(change, Mapping) or "key" not in change:
+        for item in cast("Sequence[object]", raw):
+            if not isinstance(item, Mapping) or "key" not in item:
                 raise InvalidAttributesError("Each attribute change needs a key and a value")
-            pairs.append((change["key"], change.get("value")))  # pyright: ignore[reportUnknownMemberType]
+            change = cast("Mapping[str, object]", item)
+            pairs.append((change["key"], change.get("value")))
     else:
         raise InvalidAttributesError("Attributes must be a map or a list of changes")
     changes: list[tuple[str, str | None]] = []

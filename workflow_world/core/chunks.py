@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Final
+from typing import Final, cast
 
 from .entities import StreamInfo
 
@@ -37,5 +37,5 @@ def decode_chunk_cursor(cursor: str | None) -> int:
         value: object = json.loads(base64.b64decode(cursor, validate=True))
     except (ValueError, binascii.Error, RecursionError):
         return 0
-    index: object = value.get("i") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
-    return index if type(index) is int and index >= 0 else 0
+    index = cast("dict[str, object]", value).get("i") if isinstance(value, dict) else None
+    return index if isinstance(index, int) and index is not True and index >= 0 else 0

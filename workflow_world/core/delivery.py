@@ -123,9 +123,8 @@ def given_up(message: Message, limits: Limits) -> str | None:
     if message.deliveries <= limits.max_deliveries:
         return None
     last = (message.last_error or {}).get("message")
-    return (
-        f"Given up after {message.deliveries - 1} deliveries that never came to an end"
-        + (f"; last error: {last}" if last else "")
+    return f"Given up after {message.deliveries - 1} deliveries that never came to an end" + (
+        f"; last error: {last}" if last else ""
     )
 
 
@@ -158,9 +157,7 @@ def _failed(
         return _back(message, now, now + _seconds(delay), last_error=error)
     if message.attempt >= message.max_attempts:
         return _ended(message, "failed", now, last_error=error)
-    return _back(
-        message, now, now + _seconds(delay), last_error=error, attempt=message.attempt + 1
-    )
+    return _back(message, now, now + _seconds(delay), last_error=error, attempt=message.attempt + 1)
 
 
 def _again(message: Message, outcome: Again, now: datetime, limits: Limits) -> Settlement:

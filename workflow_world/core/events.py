@@ -48,9 +48,7 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = MappingProxyType(
         "run_failed": EventType(required=("error",), payload="error"),
         "run_cancelled": EventType(),
         "attr_set": EventType(required=("changes", "writer")),
-        "step_created": EventType(
-            required=("stepName", "input"), payload="input", correlated=True
-        ),
+        "step_created": EventType(required=("stepName", "input"), payload="input", correlated=True),
         "step_started": EventType(correlated=True),
         "step_retrying": EventType(
             required=("error",), payload="error", dates=("retryAfter",), correlated=True
@@ -136,9 +134,7 @@ class NewEvent:
             spec_version=CURRENT_SPEC_VERSION if version is None else _version(version),
             event_data=data,  # pyright: ignore[reportUnknownArgumentType]  # checked in `checked`
             resume_id=_text_or_none(pick("resumeId", "resume_id"), "resumeId"),
-            payload_digest=_text_or_none(
-                pick("payloadDigest", "payload_digest"), "payloadDigest"
-            ),
+            payload_digest=_text_or_none(pick("payloadDigest", "payload_digest"), "payloadDigest"),
             occurred_at=None if occurred is None else as_time(occurred, "occurredAt"),
         )
 
@@ -178,8 +174,9 @@ def checked(run_id: str | None, event: NewEvent) -> NewEvent:
         correlation_id=event.correlation_id,
         spec_version=event.spec_version,
         event_data=data or None,
-        resume_id=event.resume_id,
-        payload_digest=event.payload_digest,
+        # On any other event a resume id would claim a payload that never came (spec 1.6).
+        resume_id=event.resume_id if event.event_type == "hook_received" else None,
+        payload_digest=event.payload_digest if event.event_type == "hook_received" else None,
         occurred_at=None if event.occurred_at is None else aware_ms(event.occurred_at),
     )
 

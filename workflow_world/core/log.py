@@ -69,4 +69,3 @@ def event_id(
             time = max(time, previous + 1)
         candidate = f"evnt_{encode_ulid(time, int.from_bytes(tail) << _POSITION_BITS | position)}"
     return candidate
-

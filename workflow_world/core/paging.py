@@ -13,11 +13,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar, cast
 
 from ..errors import InvalidCursorError
 from .entities import Event, Hook, Page, Run, Step, Wait
-from .values import to_ms
+from .values import is_safe_id, to_ms
 
 MAX_LIMIT: Final = 1000
 ListKind: TypeAlias = Literal["runs", "steps", "events", "hooks", "waits"]
@@ -99,16 +99,20 @@ def decode_cursor(query: Query, cursor: str) -> Key:
     except (ValueError, binascii.Error, RecursionError):
         raise InvalidCursorError("The cursor is not one that this list returned") from None
     shape = _shape(query)
-    if (
-        not isinstance(parts, list)
-        or len(parts) != len(shape) + 1  # pyright: ignore[reportUnknownArgumentType]
-        or parts[0] != digest_of(query)
-        or any(type(part) is not kind for part, kind in zip(parts[1:], shape, strict=True))  # pyright: ignore[reportUnknownArgumentType]
-    ):
+    found = cast("list[object]", parts) if isinstance(parts, list) else []
+    key = tuple(part for part in found[1:] if isinstance(part, str | int) and _is_bindable(part))
+    if found[:1] != [digest_of(query)] or [type(part) for part in key] != list(shape):
         raise InvalidCursorError(
             "The cursor belongs to another list, filter or order: start again without it"
         )
-    return tuple(parts[1:])  # pyright: ignore[reportUnknownArgumentType]
+    return key
+
+
+def _is_bindable(part: str | int) -> bool:
+    """Whether a database takes the value, which somebody may have made up."""
+    if isinstance(part, str):
+        return is_safe_id(part, limit=None)
+    return -(1 << 63) <= part < 1 << 63
 
 
 def key_of(query: Query, row: Run | Step | Event | Hook | Wait) -> Key:
@@ -153,5 +157,3 @@ def _shape(query: Query) -> tuple[type, ...]:
             return (int,) if query.run_id is not None else (int, str, int)
         case "hooks" | "waits":
             return (int, str, str)
-
-

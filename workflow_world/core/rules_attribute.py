@@ -53,6 +53,4 @@ def attr_set(given: Given) -> Verdict:
         return conflict(f"Attributes {given.entity_id!r} of run {given.run_id!r} are already set")
     event = given.row()
     changed = replace(run, attributes=attributes, updated_at=event.created_at)
-    return Decision(
-        events=(event,), run=changed, result=EventResult(event=event, run=changed)
-    )
+    return Decision(events=(event,), run=changed, result=EventResult(event=event, run=changed))

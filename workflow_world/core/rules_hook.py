@@ -51,9 +51,7 @@ def disposed(given: Given) -> Verdict:
     if given.facts.hook is None:
         return Refusal(error=HookNotFoundError(hook_id=given.entity_id))
     event = given.row()
-    return Decision(
-        events=(event,), disposed_hook=given.entity_id, result=EventResult(event=event)
-    )
+    return Decision(events=(event,), disposed_hook=given.entity_id, result=EventResult(event=event))
 
 
 def converge(given: Given, earlier: Event) -> Verdict:

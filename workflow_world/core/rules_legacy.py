@@ -16,9 +16,7 @@ def decide(given: Given) -> Verdict:
         return _cancel(given)
     if given.event.event_type in ("wait_completed", "hook_received"):
         return _record(given)
-    return conflict(
-        f"{given.event.event_type} is not supported for legacy runs ({given.run_id!r})"
-    )
+    return conflict(f"{given.event.event_type} is not supported for legacy runs ({given.run_id!r})")
 
 
 def _cancel(given: Given) -> Verdict:

@@ -101,7 +101,9 @@ def _end(
 
 
 def _moved(before: Run, event: Event, after: Run, *, ended_now: bool = False) -> Decision:
-    after = replace(after, updated_at=event.created_at, started_at=before.started_at or after.started_at)
+    after = replace(
+        after, updated_at=event.created_at, started_at=before.started_at or after.started_at
+    )
     return Decision(
         events=(event,), run=after, ended=ended_now, result=EventResult(event=event, run=after)
     )
@@ -133,7 +135,9 @@ def _open(given: Given) -> tuple[Run, Event] | Refusal:
     data = given.data
     try:
         attributes = merged(
-            {}, changes_of(data.get("attributes")), reserved=bool(data.get("allowReservedAttributes"))
+            {},
+            changes_of(data.get("attributes")),
+            reserved=bool(data.get("allowReservedAttributes")),
         )
     except InvalidAttributesError as error:
         return Refusal(error=error)

@@ -18,9 +18,7 @@ def created(given: Given) -> Verdict:
     if given.related("wait_created") is not None:
         return conflict(f"Wait {given.entity_id!r} of run {given.run_id!r} already exists")
     event = given.row(due_at=cast("datetime", given.data["resumeAt"]))
-    return Decision(
-        events=(event,), result=EventResult(event=event, wait=wait_of(event, None))
-    )
+    return Decision(events=(event,), result=EventResult(event=event, wait=wait_of(event, None)))
 
 
 def completed(given: Given) -> Verdict:

@@ -25,7 +25,7 @@ class Approval(BaseHook):
 async def reserve(item: str) -> int:
     """Take an item off the shelf and tell its price. Lamps are at the far end of the store."""
     executed(f"reserve {item}")
-    await asyncio.sleep(2 if item == "lamp" else 0.05)
+    await asyncio.sleep(1.5 if item == "lamp" else 0.05)
     return PRICES[item]
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -59,11 +60,11 @@ class Scene:
             case "step_completed":
                 self.line("recorded", label, at=at)
             case "step_retrying":
-                self.line("retry", f"{label} failed", at=at, note="in about a second")
+                self.line("retry", f"{label} failed", at=at, note="will be tried again in a second")
             case "wait_created":
                 self.line("sleeps", "2 seconds", at=at, note="in the database, not in a process")
             case "wait_completed":
-                self.line("wakes up", "", at=at)
+                self.line("wakes up", "and goes on", at=at)
             case "hook_created":
                 self.line("waits", "for an approval from outside", at=at)
             case "run_failed":
@@ -75,16 +76,17 @@ class Scene:
         """Executions against recorded outcomes, step by step."""
         executed, outcomes = seen.record.executed(), seen.record.outcomes()
         retries = seen.record.retries()
-        table = Table("step", title_justify="left", pad_edge=False)
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("step", no_wrap=True)
         table.add_column("executed", justify="right")
         table.add_column("recorded", justify="right")
-        table.add_column("")
+        table.add_column("", style="dim", no_wrap=True)
         for step in seen.steps:
-            note = "not run again after the kill"
+            note = "finished before the kill: not run again"
             if step in seen.interrupted:
-                note = "cut off by the kill, so run again"
+                note = "cut off by the kill: run again"
             elif retries.get(step):
-                note = "failed, then retried; after the kill"
+                note = "failed once: retried"
             elif _began_after_kill(step, seen):
                 note = "after the kill"
             table.add_row(step, str(executed.get(step, 0)), str(outcomes.get(step, 0)), note)
@@ -92,11 +94,20 @@ class Scene:
         self._console.print(table)
 
     def verdict(self, checks: Sequence[Check]) -> None:
-        self._console.print()
+        """What held, what did not, and the sum of it."""
         for check in checks:
-            mark = ("yes ", "green") if check.held else ("NO  ", "bold red")
+            mark = ("ok  ", "green") if check.held else ("NO  ", "bold red")
             found = "" if check.held else f": {check.detail}"
             self._console.print(Text.assemble(mark, check.promise, found), soft_wrap=True)
+        self._console.print()
+        broken = sum(not check.held for check in checks)
+        took = f"{time.time() - self._began:.0f} s"
+        if broken:
+            self._console.print(
+                f"{broken} of {len(checks)} did not hold ({took}).", style="bold red"
+            )
+        else:
+            self._console.print(f"All of it held ({took}).", style="bold green")
 
 
 def _began_after_kill(step: str, seen: Evidence) -> bool:

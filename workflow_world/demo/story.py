@@ -105,9 +105,9 @@ class _Story:
     async def _play(self, world: World, flow: Any) -> Evidence:
         from vercel.workflow import start
 
-        self._scene.say(
-            f"An order of {', '.join(ITEMS)}, stored in {self._place / 'workflow.db'}\n"
-        )
+        self._scene.say(f"workflow  {Path(__file__).with_name(f'{MODULE}.py')}")
+        self._scene.say(f"database  {self._place / 'workflow.db'}
+")
         run = await start(flow.order, ORDER, list(ITEMS), ADDRESS)
         self._scene.line("starts", run.run_id, note="no worker yet: it is stored, and waits")
         follower = Follower(world, run.run_id, self._place / "executed.log")
@@ -126,7 +126,7 @@ class _Story:
             second = self._worker(note="on the same file")
             await self._follow(follower, lambda: record.count("hook_created") > 0)
             await flow.Approval(approved_by="you").resume(f"order-{ORDER}")
-            self._scene.line("approve", "", note="from this process, through the database")
+            self._scene.line("approves", "you", note="that is this process, through the database")
             await self._follow(follower, lambda: record.count("run_completed", "run_failed") > 0)
             result = await run.return_value()
             await reader

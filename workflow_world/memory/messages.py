@@ -74,9 +74,6 @@ def superfluous(messages: Collection[Message], new: NewMessage, now: datetime) -
             and message.available_at <= now
         ):
             return message
-    for message in messages:
-        if new.only_if_idle and message.run_id == new.run_id and is_unfinished(message):
-            return message
     return None
 
 

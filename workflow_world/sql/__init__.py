@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ def open_engine(url: str) -> Engine:
 @contextmanager
 def inspect_database(
     url: str | None, *, environ: Mapping[str, str], **options: Any
-) -> Iterator[Connection]:
+) -> Generator[Connection]:
     """A read connection to an existing database; nothing is created or altered."""
     options["auto_migrate"] = False
     database = open_database(url, environ=environ, **options)

@@ -9,7 +9,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -282,7 +282,7 @@ def install_begin(engine: Engine) -> None:
 def configure(
     connection: sqlite3.Connection, synchronous: Synchronous, *, in_memory: bool = False
 ) -> None:
-    """The pragmas of every connection. The busy timeout comes first: the others may have to wait."""
+    """The pragmas of every connection; the busy timeout first, for the others may have to wait."""
     execute = connection.execute
     execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     if not in_memory:
@@ -293,7 +293,7 @@ def configure(
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def translated() -> Generator[None]:
     """Driver errors become BackendError; the message never holds a parameter."""
     try:
         yield
@@ -340,5 +340,3 @@ def _retrying(action: Callable[[], T]) -> T:
 def _is_busy(error: object) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-

@@ -27,12 +27,14 @@ MAX_BATCH: Final = 256
 class Job(Generic[T]):
     """An operation, and afterwards what came of it.
 
+    ``loop`` is where the caller waits; None: ``deliver`` may be called from the lane's thread.
     The operation may run twice. It raises domain errors (WorldError) before its first write, so
     those are results and leave its neighbours alone.
     """
 
     operation: Operation[T]
     deliver: Callable[[Job[T]], None]
+    loop: asyncio.AbstractEventLoop | None = None
     result: T | None = None
     error: BaseException | None = None
 
@@ -66,7 +68,7 @@ class WriteLane:
             if not waiter.done():
                 waiter.set_result(None)
 
-        job = LoopJob(operation, deliver, loop=loop)
+        job: Job[T] = Job(operation, deliver, loop)
         self._put(job)
         await waiter
         return _outcome(job)
@@ -101,27 +103,20 @@ class WriteLane:
                 batch = [self._pending.popleft() for _ in range(count)]
             try:
                 self._transact(batch)
-            except BaseException as error:  # noqa: BLE001  # every caller must get an answer
+            except BaseException as error:  # every caller must get an answer
                 for job in batch:
                     job.error = error
             _hand_out(batch)
-
-
-@dataclass(slots=True)
-class LoopJob(Job[T]):
-    """A job whose caller waits on an event loop."""
-
-    loop: asyncio.AbstractEventLoop = cast("asyncio.AbstractEventLoop", None)
 
 
 def _hand_out(batch: Sequence[Job[Any]]) -> None:
     """Each event loop is called once per batch, not once per job."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
     for job in batch:
-        if isinstance(job, LoopJob):
-            by_loop.setdefault(job.loop, []).append(job)
-        else:
+        if job.loop is None:
             job.deliver(job)
+        else:
+            by_loop.setdefault(job.loop, []).append(job)
     for loop, jobs in by_loop.items():
         try:
             loop.call_soon_threadsafe(_deliver_all, jobs)

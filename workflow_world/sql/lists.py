@@ -40,7 +40,9 @@ def list_runs(tables: Tables, query: Query) -> Statement:
         found.append(runs.c.created_at < to_ms(query.created_before))
     found.extend(_has_attribute(runs, key, value) for key, value in query.attributes)
     chosen = columns(runs, payloads=query.payloads, width=RUN_WIDTH)
-    return _page("list runs", select(*chosen).where(*found), query, runs.c.created_at, runs.c.run_id)
+    return _page(
+        "list runs", select(*chosen).where(*found), query, runs.c.created_at, runs.c.run_id
+    )
 
 
 def list_steps(tables: Tables, query: Query) -> Statement:
@@ -76,9 +78,7 @@ def list_hooks(tables: Tables, query: Query) -> Statement:
     chosen = select(*columns(hooks, payloads=query.payloads))
     if query.run_id is not None:
         chosen = chosen.where(hooks.c.run_id == query.run_id)
-    return _page(
-        "list hooks", chosen, query, hooks.c.created_at, hooks.c.run_id, hooks.c.hook_id
-    )
+    return _page("list hooks", chosen, query, hooks.c.created_at, hooks.c.run_id, hooks.c.hook_id)
 
 
 def list_waits(tables: Tables, query: Query) -> Statement:
@@ -116,7 +116,7 @@ def list_waits(tables: Tables, query: Query) -> Statement:
 
 
 def _page(
-    name: str, chosen: Select[Any], query: Query, *key: ColumnElement[Any]
+    name: str, chosen: Select[*tuple[Any, ...]], query: Query, *key: ColumnElement[Any]
 ) -> Statement:
     if query.after is not None:
         mine, seen = tuple_(*key), tuple_(*(literal(part) for part in query.after))

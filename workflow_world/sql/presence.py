@@ -8,17 +8,17 @@ next worker goes on immediately instead of waiting for the leases to end (design
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
-
-try:
-    import fcntl
-except ImportError:  # a platform without flock: the lease's end decides
-    fcntl = None  # type: ignore[assignment]
+from typing import Any, Final
 
 _RETRY_S: Final = 0.005
+
+_fcntl: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None
+"""None on a platform without flock: there the lease's end decides."""
 
 
 class FilePresence:
@@ -35,7 +35,7 @@ class FilePresence:
 
 async def announce(path: Path | None, free_all: Callable[[], Awaitable[int]]) -> FilePresence:
     """Take the shared lock; free all leases first when nobody else holds it."""
-    if path is None or fcntl is None:  # pyright: ignore[reportUnnecessaryComparison]
+    if path is None or _fcntl is None:
         return FilePresence(None)
     lock = path.with_name(path.name + "-workers")
     try:
@@ -44,10 +44,10 @@ async def announce(path: Path | None, free_all: Callable[[], Awaitable[int]]) ->
         return FilePresence(None)
     presence = FilePresence(descriptor)
     try:
-        if _try(descriptor, fcntl.LOCK_EX):
+        if _try(descriptor, _fcntl.LOCK_EX):
             await free_all()
         # Somebody may hold it exclusively, but only for the moment of freeing leases.
-        while not _try(descriptor, fcntl.LOCK_SH):
+        while not _try(descriptor, _fcntl.LOCK_SH):  # noqa: ASYNC110
             await asyncio.sleep(_RETRY_S)
     except BaseException:
         presence.close()
@@ -57,10 +57,10 @@ async def announce(path: Path | None, free_all: Callable[[], Awaitable[int]]) ->
 
 def _try(descriptor: int, mode: int) -> bool:
     try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        _fcntl.flock(descriptor, mode | _fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
         # A file system without locks proves nothing, and shares as well.
-        return mode == fcntl.LOCK_SH
+        return bool(mode == _fcntl.LOCK_SH)
     return True

@@ -401,5 +401,3 @@ def _new_row(
         "updated_at": to_ms(now),
         "processed_at": None,
     }
-
-

@@ -88,9 +88,7 @@ class QueueStatements:
 
     # --- claim ---------------------------------------------------------------------------
 
-    def ready(
-        self, status: str, *, serialize: bool, prefixes: tuple[str, ...] | None
-    ) -> Statement:
+    def ready(self, status: str, *, serialize: bool, prefixes: tuple[str, ...] | None) -> Statement:
         """Messages of one status that may be claimed, with their whole rows, oldest first."""
         key = (status, serialize, prefixes)
         found = self._ready.get(key)
@@ -128,9 +126,7 @@ class QueueStatements:
     def _prefix(self, prefixes: tuple[str, ...] | None) -> list[ColumnElement[bool]]:
         if prefixes is None:
             return []
-        return [
-            or_(*(func.substr(self._m.queue_name, 1, len(p)) == p for p in prefixes))
-        ]
+        return [or_(*(func.substr(self._m.queue_name, 1, len(p)) == p for p in prefixes))]
 
     def next_due(self, prefixes: tuple[str, ...] | None) -> Statement:
         """When the next message becomes ready: a pending one, or an expired lease."""
@@ -139,7 +135,11 @@ class QueueStatements:
         if found is None:
             soonest = [
                 select(func.min(due))
-                .where(self._m.status == const(status), due > bindparam("now"), *self._prefix(prefixes))
+                .where(
+                    self._m.status == const(status),
+                    due > bindparam("now"),
+                    *self._prefix(prefixes),
+                )
                 .scalar_subquery()
                 for status, due in (
                     ("pending", self._m.available_at),
@@ -172,9 +172,7 @@ class QueueStatements:
     def extend(self) -> Statement:
         return Statement(
             "extend lease",
-            update(self.t.messages)
-            .where(*self._leased())
-            .values(leased_until=bindparam("until")),
+            update(self.t.messages).where(*self._leased()).values(leased_until=bindparam("until")),
         )
 
     @cached_property
@@ -183,10 +181,8 @@ class QueueStatements:
             "settle message",
             update(self.t.messages)
             .where(*self._leased())
-            .values(
-                {name: bindparam(f"v_{name}") for name in SETTLED}
-                | {"lease_token": None, "leased_until": None, "is_wake_up": False}
-            ),
+            .values({name: bindparam(f"v_{name}") for name in SETTLED})
+            .values(lease_token=None, leased_until=None, is_wake_up=False),
         )
 
     def _leased(self) -> tuple[ColumnElement[bool], ...]:
@@ -197,14 +193,13 @@ class QueueStatements:
 
     @cached_property
     def free_expired(self) -> Statement:
-        return Statement("free expired leases", self._free().where(self._expired()))
+        return Statement(
+            "free expired leases", self._free().where(self._m.leased_until <= bindparam("now"))
+        )
 
     @cached_property
     def free_all(self) -> Statement:
         return Statement("free all leases", self._free())
-
-    def _expired(self) -> ColumnElement[bool]:
-        return self._m.leased_until <= bindparam("now")
 
     def _free(self) -> Any:
         return (

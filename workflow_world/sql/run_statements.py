@@ -54,7 +54,7 @@ class RunStatements:
     def run_head(self) -> Statement:
         return Statement("load run head", self._run_with_last(payloads=False))
 
-    def _run_with_last(self, *, payloads: bool) -> Select[Any]:
+    def _run_with_last(self, *, payloads: bool) -> Select[*tuple[Any, ...]]:
         """A run and the newest event of its log, in one statement."""
         runs, events = self.t.runs, self.t.events
         newest = (
@@ -272,4 +272,3 @@ class RunStatements:
             "read runs",
             select(*columns(runs, width=RUN_WIDTH)).where(runs.c.run_id.in_(run_ids)),
         )
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backend import Facts, Intent
 from ..core.decision import Decision, Needs, Refusal, Verdict
@@ -14,7 +14,7 @@ from ..core.recovery import RunFacts
 from ..core.values import from_ms
 from ..signals import run_topic
 from . import lists
-from .compiled import Row, Session
+from .compiled import Row, Session, Statement
 from .rows import (
     RUN_WIDTH,
     event_of,
@@ -108,7 +108,7 @@ class SqlRunStore:
         s = self._statements
         events = [event_values(event) for event in decision.events]
         run, step, hook = decision.run, decision.step, decision.hook
-        writes = []
+        writes: list[tuple[Statement, dict[str, Any]]] = []
         if run is not None:
             writes.append(
                 (s.insert_run, run_values(run))
@@ -127,9 +127,7 @@ class SqlRunStore:
         if decision.disposed_hook is not None:
             writes.append((s.delete_hook, {"run_id": run_id, "hook_id": decision.disposed_hook}))
         if decision.closed_wait is not None:
-            writes.append(
-                (s.close_wait, {"b_run_id": run_id, "b_position": decision.closed_wait})
-            )
+            writes.append((s.close_wait, {"b_run_id": run_id, "b_position": decision.closed_wait}))
         if decision.ended:
             writes.append((s.delete_hooks, {"run_id": run_id}))
             writes.append((s.close_waits, {"b_run_id": run_id}))
@@ -220,9 +218,7 @@ class SqlRunStore:
     async def stranded(
         self, *, after: str | None, limit: int
     ) -> tuple[Sequence[RunFacts], str | None]:
-        return await self._database.read(
-            lambda session: self._stranded.read(session, after, limit)
-        )
+        return await self._database.read(lambda session: self._stranded.read(session, after, limit))
 
 
 def _last_of(row: Row) -> Event | None:

@@ -17,7 +17,6 @@ from .run_statements import columns
 from .tables import UNFINISHED, Tables
 
 
-
 class StrandedReader:
     def __init__(self, tables: Tables) -> None:
         self.t = tables

@@ -125,7 +125,9 @@ class SqlChunkStore:
             place = {"run_id": run_id, "stream_name": name, "start": start}
             count = limit
             if max_bytes is not None:
-                count = _fitting(session.all(self._statements.sizes, row_limit=limit, **place), max_bytes)
+                count = _fitting(
+                    session.all(self._statements.sizes, row_limit=limit, **place), max_bytes
+                )
             rows = session.all(self._statements.page, row_limit=count, **place)
             return [Chunk(index=row[0], data=bytes(row[1])) for row in rows], info
 

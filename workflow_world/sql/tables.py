@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -414,5 +414,4 @@ def _column(column: Column[Any], prefix: str) -> Column[Any]:
 def _short(constraint: CheckConstraint) -> str:
     """The name before the naming convention, which the copy applies anew."""
     name = str(constraint.name)
-    table = cast("Table", constraint.table)
-    return name.removeprefix(f"ck_{table.name}_")
+    return name.removeprefix(f"ck_{constraint.table.name}_")

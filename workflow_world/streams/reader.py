@@ -90,6 +90,4 @@ class Readers:
             await self._clock.wait(asyncio.Event(), _RETRY_FIRST_S * 2**attempt)
         if start is None:
             return (), await chunks.info(run_id, name)
-        return await chunks.page(
-            run_id, name, start=start, limit=PAGE_CHUNKS, max_bytes=PAGE_BYTES
-        )
+        return await chunks.page(run_id, name, start=start, limit=PAGE_CHUNKS, max_bytes=PAGE_BYTES)

@@ -112,11 +112,7 @@ class SdkWorld(w.World):
         with BORDER:
             return _page(await self.world.runs.list(**_paging(pagination), **filters), to_run)
 
-    async def wait_for_terminal(
-        self,
-        run_id: str,
-        timeout: float | None = None,  # noqa: ASYNC109  # part of World.runs.wait
-    ) -> w.WorkflowRun:
+    async def wait_for_terminal(self, run_id: str, timeout: float | None = None) -> w.WorkflowRun:
         """Wait until the run has ended; ``timeout`` in seconds. Raises: TimeoutError."""
         with BORDER:
             return to_run(await self.world.runs.wait(run_id, timeout))

@@ -46,9 +46,7 @@ def asgi_app(handlers: Handlers) -> AsgiApp:
             raise RuntimeError(f"This application serves HTTP, not {scope['type']}")
         response = await _respond(handlers, scope, receive)
         headers = [(name.encode(), value.encode()) for name, value in response.headers.items()]
-        await send(
-            {"type": "http.response.start", "status": response.status, "headers": headers}
-        )
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
     return app

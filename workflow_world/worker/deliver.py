@@ -27,6 +27,8 @@ logger = logging.getLogger("workflow_world.deliver")
 _CONNECT_TIMEOUT_S: Final = 10.0
 _NOT_THERE: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _SERVICE_URL: Final = "WORKFLOW_SERVICE_URL"
+_TOO_MANY: Final = 429
+_UNAVAILABLE: Final = 503
 
 
 class Deliverer:
@@ -70,7 +72,8 @@ class Deliverer:
             self._client = None
 
     async def _post(self, payload: object, message: Message) -> Outcome:
-        url = f"{base_url(self._settings)}/.well-known/workflow/v1/{parse(message.queue_name).route}"
+        route = parse(message.queue_name).route
+        url = f"{base_url(self._settings)}/.well-known/workflow/v1/{route}"
         is_cbor = self._settings.content_type == CBOR
         headers = {
             name: value
@@ -119,14 +122,14 @@ def base_url(settings: Settings) -> str:
 def outcome_of(response: httpx.Response) -> Outcome:
     """What a callback's response means (spec 4.11)."""
     status = response.status_code
-    if response.is_success or status == httpx.codes.SERVICE_UNAVAILABLE:
+    if response.is_success or status == _UNAVAILABLE:
         again = _again(response)
         if again is not None:
             return again
         if response.is_success:
             return Done()
     retry_after = None
-    if status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
+    if status in (_TOO_MANY, _UNAVAILABLE):
         retry_after = _seconds(response.headers.get("retry-after"))
     return Failed(
         message=f"HTTP {status}: {response.text[:500]}",
@@ -150,7 +153,10 @@ async def _call(handler: QueueHandler, payload: object, message: Message) -> Out
         # A handler that calls exit() must not take the worker with it.
         level = logging.DEBUG if isinstance(error, WorldError) else logging.WARNING
         logger.log(
-            level, "Message %s failed", message.message_id, exc_info=True,
+            level,
+            "Message %s failed",
+            message.message_id,
+            exc_info=True,
             extra={"message_id": message.message_id, "run_id": message.run_id},
         )
         return Failed(

@@ -80,9 +80,7 @@ def _http_handler(prefix: str, handler: QueueHandler) -> HTTPHandler:
         except InvalidRequestError:
             return _refused("Invalid message body")
         try:
-            result = await handler(
-                message, attempt=attempt, queue_name=name, message_id=message_id
-            )
+            result = await handler(message, attempt=attempt, queue_name=name, message_id=message_id)
         except Exception as error:
             logger.exception("The handler of %s failed on message %s", prefix, message_id)
             return HTTPResponse.json({"error": str(error) or type(error).__name__}, status=500)

@@ -45,14 +45,17 @@ class Heartbeat:
             self._held[lease.message_id] = lease.token
             self._lost.discard(lease.token)
 
-    def drop(self, lease: Lease) -> bool:
-        """Stop extending. Returns: whether the lease is, as far as known, still ours."""
+    def is_lost(self, lease: Lease) -> bool:
+        """Whether an extension found another token: somebody else delivers the message now."""
+        with self._lock:
+            return lease.token in self._lost
+
+    def drop(self, lease: Lease) -> None:
+        """Stop extending."""
         with self._lock:
             if self._held.get(lease.message_id) == lease.token:
                 del self._held[lease.message_id]
-            lost = lease.token in self._lost
             self._lost.discard(lease.token)
-            return not lost
 
     def _beat(self) -> None:
         interval = self._lease.total_seconds() / _FRACTION

@@ -1,4 +1,6 @@
-"""What a worker does besides delivering: free expired leases, wake lost runs, prune (spec 4.9, 4.10).
+"""What a worker does besides delivering: free expired leases, wake lost runs, prune.
+
+Source: spec 4.9, 4.10, 4.16.
 
 Every worker does all of it. No leader is needed, because doing it twice is doing it once.
 """
@@ -95,7 +97,9 @@ class Upkeep:
         if message_id is None:
             return 0
         logger.warning(
-            "Woke run %s: %s", found.run_id, found.reason,
+            "Woke run %s: %s",
+            found.run_id,
+            found.reason,
             extra={"run_id": found.run_id, "message_id": message_id},
         )
         return 1

@@ -188,9 +188,12 @@ class Worker:
                 spread=random.uniform(-1, 1),  # noqa: S311
                 limits=self._limits,
             )
-        ours = self._heartbeat is None or self._heartbeat.drop(_lease_of(message))
-        if ours:
-            await self._settle(backend, message, settlement)
+        try:
+            if self._heartbeat is None or not self._heartbeat.is_lost(_lease_of(message)):
+                await self._settle(backend, message, settlement)
+        finally:
+            if self._heartbeat is not None:
+                self._heartbeat.drop(_lease_of(message))
 
     async def _settle(self, backend: Backend, message: Message, settlement: Settlement) -> None:
         pair = (settlement, self._failure_of_run(message, settlement))

@@ -14,6 +14,10 @@ Every call of ``open_handle`` gives one more independent handle on the same, at 
 database. Tests ask ``backend.capabilities`` for what they need, never for a name.
 """
 
+import pkgutil
+
 import pytest
 
-pytest.register_assert_rewrite(__name__)
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
+)

@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from ...backend import Backend, EventResult, Facts, Intent
+from ...backend import Backend, Facts, Intent
 from ...clock import SYSTEM_CLOCK, Clock
 from ...core.decision import Decision, Needs
+from ...core.entities import EventResult
 from ...settings import resolve
 from ...world import World
 from ..clock import ManualClock
@@ -30,9 +31,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def make_world(
-    open_handle: OpenHandle, clock: ManualClock
-) -> AsyncIterator[MakeWorld]:
+def child_source() -> str | None:
+    """Python source that defines ``open_handle(clock)`` on the test's database, for a child
+    process; None: the backend has no such thing. A backend overrides this to be tested by kill."""
+    return None
+
+
+@pytest.fixture
+async def make_world(open_handle: OpenHandle, clock: ManualClock) -> AsyncIterator[MakeWorld]:
     """``make_world(**settings)``: one more World, on a handle of its own; closed at the end.
 
     ``clock=`` takes another clock; ``real_time=True`` the system's. ``wrap=`` puts a backend of

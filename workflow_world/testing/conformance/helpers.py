@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
@@ -29,12 +29,12 @@ T = TypeVar("T")
 SOON: Final = START + timedelta(seconds=60)
 """A minute after the manual clock's start."""
 
-CREATION: Final[Mapping[str, object]] = MappingProxyType(
+CREATION: Final[Mapping[str, Any]] = MappingProxyType(
     {"deploymentId": "dpl_test", "workflowName": "greet", "input": b"in"}
 )
 """What ``run_created`` needs, and what a resilient ``run_started`` carries."""
 
-SAMPLES: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
+SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "run_created": CREATION,
         "run_started": {},
@@ -56,6 +56,12 @@ SAMPLES: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
 )
 """Valid data for each type that a caller may send."""
 
+
+def creation(**changes: Any) -> dict[str, Any]:
+    """Creation data with some of it changed."""
+    return {**CREATION, **changes}
+
+
 _UNCORRELATED = ("run_created", "run_started", "run_completed", "run_failed", "run_cancelled")
 
 
@@ -67,7 +73,7 @@ async def send(
     /,
     *,
     spec_version: int = CURRENT_SPEC_VERSION,
-    **data: object,
+    **data: Any,
 ) -> EventResult:
     """Create one event; the keywords are its data, in the wire's camelCase."""
     event = NewEvent(
@@ -90,22 +96,25 @@ async def send_sample(
 def row(result: EventResult) -> Event:
     """The event of a result that must have one."""
     assert result.event is not None
-    return result.event
+    return plain(result.event)
+
+
+def plain(event: Event) -> Event:
+    """The event without ``due_at``: a mark of ours that goes when the wait is over."""
+    return replace(event, due_at=None)
 
 
 async def create_run(
-    world: World, run_id: str = RUN, *, spec_version: int = CURRENT_SPEC_VERSION, **data: object
+    world: World, run_id: str = RUN, *, spec_version: int = CURRENT_SPEC_VERSION, **data: Any
 ) -> Run:
     """A pending run; ``data`` goes over the creation data."""
-    result = await send(
-        world, run_id, "run_created", spec_version=spec_version, **{**CREATION, **data}
-    )
+    result = await send(world, run_id, "run_created", spec_version=spec_version, **creation(**data))
     assert result.run is not None
     return result.run
 
 
 async def start_run(
-    world: World, run_id: str = RUN, *, spec_version: int = CURRENT_SPEC_VERSION, **data: object
+    world: World, run_id: str = RUN, *, spec_version: int = CURRENT_SPEC_VERSION, **data: Any
 ) -> Run:
     """A running run."""
     await create_run(world, run_id, spec_version=spec_version, **data)
@@ -122,7 +131,7 @@ async def end_run(world: World, run_id: str = RUN, status: RunStatus = "complete
 
 
 async def create_step(
-    world: World, run_id: str = RUN, step_id: str = "step_1", **data: object
+    world: World, run_id: str = RUN, step_id: str = "step_1", **data: Any
 ) -> Step:
     """A pending step."""
     result = await send(
@@ -144,7 +153,7 @@ async def create_hook(
     run_id: str = RUN,
     hook_id: str = "hook_1",
     token: str = "token",  # noqa: S107  # a hook's token is no secret of ours
-    **data: object,
+    **data: Any,
 ) -> Hook:
     """A live hook."""
     result = await send(world, run_id, "hook_created", hook_id, token=token, **data)
@@ -185,7 +194,7 @@ async def set_attributes(
     correlation_id: str,
     *changes: tuple[str, str | None],
     run_id: str = RUN,
-    **more: object,
+    **more: Any,
 ) -> EventResult:
     """``attr_set`` as a workflow sends it."""
     return await send(
@@ -201,7 +210,7 @@ async def set_attributes(
 
 async def all_events(world: World, run_id: str = RUN) -> list[Event]:
     """The whole log, oldest first."""
-    return await walk(partial(world.events.list, run_id), limit=1000)
+    return [plain(one) for one in await walk(partial(world.events.list, run_id), limit=1000)]
 
 
 async def log_types(world: World, run_id: str = RUN) -> list[str]:
@@ -285,15 +294,15 @@ def an_event(position: int, event_type: str, run_id: str = RUN, **fields: Any) -
         "spec_version": CURRENT_SPEC_VERSION,
         "created_at": START,
     }
-    return Event(
-        run_id=run_id, position=position, event_type=event_type, **{**values, **fields}
-    )
+    return Event(run_id=run_id, position=position, event_type=event_type, **{**values, **fields})
 
 
 def planting_run(run: Run, *events: Event) -> Callable[[Facts], Decision]:
     """Decide to insert this run with this log; without events a ``run_created`` row stands."""
     rows = events or (
-        an_event(1, "run_created", run.run_id, event_data=dict(CREATION), created_at=run.created_at),
+        an_event(
+            1, "run_created", run.run_id, event_data=dict(CREATION), created_at=run.created_at
+        ),
     )
     return lambda facts: Decision(
         events=rows, run=run, run_is_new=True, result=EventResult(run=run)

@@ -1,5 +1,7 @@
 """Hook events and resume ids (B059 to B082)."""
 
+# ruff: noqa: S106  # the token of a hook is no password
+
 from __future__ import annotations
 
 import pytest
@@ -190,7 +192,7 @@ async def test_b063_a_hook_without_its_event_is_finished(world: World, plant: Pl
     hook = Hook(
         run_id=RUN,
         hook_id="hook_1",
-        token="token",  # noqa: S106
+        token="token",
         owner_id="default",
         project_id="default",
         environment="development",
@@ -370,9 +372,7 @@ async def disposed_event(world: World, hook_id: str) -> Event:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", ENDINGS)
-async def test_b073_hooks_and_attributes_on_a_terminal_run(
-    world: World, status: RunStatus
-) -> None:
+async def test_b073_hooks_and_attributes_on_a_terminal_run(world: World, status: RunStatus) -> None:
     """hook_created and attr_set on a terminal run: 410, not a conflict (spec C-7)."""
     await start_run(world)
     await end_run(world, RUN, status)

@@ -61,13 +61,13 @@ async def claim(
     lease: timedelta = LEASE,
     serialize_runs: bool = False,
     prefixes: Sequence[str] | None = None,
-) -> Sequence[Message]:
+) -> list[Message]:
     """Claim at the seam."""
     store = await store_of(world)
     claimed = await store.claim(
         limit=limit, lease=lease, serialize_runs=serialize_runs, prefixes=prefixes
     )
-    return claimed.messages
+    return [*claimed.messages]
 
 
 async def claim_one(world: World, message_id: str | None = None, **options: Any) -> Message:
@@ -134,9 +134,7 @@ async def eventually(read: Callable[[], Awaitable[T]], accept: Callable[[T], boo
     return value
 
 
-async def message_that(
-    world: World, message_id: str, accept: Callable[[Message], bool]
-) -> Message:
+async def message_that(world: World, message_id: str, accept: Callable[[Message], bool]) -> Message:
     """The message, once it is as expected."""
     return await eventually(lambda: world.messages.get(message_id), accept)
 

@@ -5,6 +5,7 @@ Written apart from the rules of the core, so that the two can disagree.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -43,7 +44,7 @@ def replayed(events: Sequence[Event]) -> State:
 def check_log(events: Sequence[Event]) -> None:
     """Positions are dense from 1, event ids rise, times never go back (spec 2.2)."""
     assert [event.position for event in events] == [*range(1, len(events) + 1)]
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in itertools.pairwise(events):
         assert before.event_id < after.event_id
         assert before.created_at <= after.created_at
 
@@ -176,6 +177,4 @@ def _wait(waits: dict[str, Wait], event: Event) -> None:
         )
     else:
         assert waits[wait_id].status == "waiting"
-        waits[wait_id] = replace(
-            waits[wait_id], status="completed", completed_at=at, updated_at=at
-        )
+        waits[wait_id] = replace(waits[wait_id], status="completed", completed_at=at, updated_at=at)

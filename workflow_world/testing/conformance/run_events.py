@@ -1,6 +1,10 @@
 """Run events: creation, start, resilient start, the ends of a run (B015 to B039)."""
 
+# ruff: noqa: S106  # the token of a hook is no password
+
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -27,6 +31,7 @@ from .helpers import (
     an_event,
     create_run,
     create_step,
+    creation,
     end_run,
     log_types,
     planting_run,
@@ -43,7 +48,7 @@ from .helpers import (
 @pytest.mark.anyio
 async def test_b015_run_created_makes_a_pending_run(world: World) -> None:
     """run_created: a pending run and one event with its data at position 1, both returned."""
-    data = {
+    data: dict[str, Any] = {
         **CREATION,
         "executionContext": {"a": 1},
         "attributes": {"k": "v"},
@@ -98,7 +103,7 @@ async def test_b018_run_started_on_a_pending_run(world: World, clock: ManualCloc
     """run_started on pending: running, started_at set, the event stored without eventData."""
     created = await create_run(world)
     clock.advance(2)
-    result = await send(world, RUN, "run_started", **{**CREATION, "input": b"other"})
+    result = await send(world, RUN, "run_started", **creation(input=b"other"))
     run, event = await world.runs.get(RUN), row(result)
     assert result.run == run
     assert (run.status, run.started_at, run.updated_at) == ("running", clock.now(), clock.now())
@@ -150,7 +155,7 @@ async def test_b021_run_started_on_a_missing_run(world: World) -> None:
 @pytest.mark.anyio
 async def test_b022_resilient_start_creates_run_and_two_events(world: World) -> None:
     """Resilient start: run and two events in order, with version, context, attributes, key."""
-    data = {
+    data: dict[str, Any] = {
         **CREATION,
         "executionContext": {"queueNamespace": "ns"},
         "attributes": {"k": "v"},
@@ -219,7 +224,7 @@ async def test_b023_unusable_creation_data_is_not_found(
 @pytest.mark.anyio
 async def test_b024_empty_bytes_are_an_input(world: World) -> None:
     """Resilient data with an input of empty bytes works."""
-    await send(world, RUN, "run_started", **{**CREATION, "input": b""})
+    await send(world, RUN, "run_started", **creation(input=b""))
     assert (await world.runs.get(RUN)).input == b""
     assert await log_types(world) == ["run_created", "run_started"]
 
@@ -229,7 +234,7 @@ async def test_b025_resilient_start_racing_run_created(world: World, rival: Worl
     """Two Worlds race: one run, one run_created row; the loser's run_created is a 409."""
     for number in range(8):
         run_id = f"wrun_{number}"
-        carried = {**CREATION, "deploymentId": "dpl_carried", "input": b"carried"}
+        carried = creation(deploymentId="dpl_carried", input=b"carried")
         starts = [send(one, run_id, "run_started", **carried) for one in taking_turns(rival, world)]
         creations = [send(one, run_id, "run_created", **CREATION) for one in (world, rival) * 4]
         first, second = (starts, creations) if number % 2 else (creations, starts)
@@ -254,7 +259,7 @@ async def test_b025_resilient_start_racing_run_created(world: World, rival: Worl
 async def test_b026_resilient_data_changes_nothing_in_an_existing_run(world: World) -> None:
     """Creation data carried to an existing run, pending or running, leaves it as it was."""
     created = await create_run(world)
-    carried = {
+    carried: dict[str, Any] = {
         "deploymentId": "dpl_other",
         "workflowName": "other",
         "input": b"other",
@@ -314,7 +319,7 @@ async def test_b029_run_failed_keeps_the_error_verbatim(
     """run_failed: the error as it came, bytes or map, and error_code beside it."""
     await start_run(world)
     clock.advance(1)
-    data: dict[str, object] = {"error": error, **({"errorCode": code} if code else {})}
+    data: dict[str, Any] = {"error": error, **({"errorCode": code} if code else {})}
     result = await send(world, RUN, "run_failed", **data)
     run = await world.runs.get(RUN)
     assert result.run == run
@@ -332,7 +337,7 @@ async def test_b030_run_cancelled(
     """run_cancelled from pending and running; cancelReason stands in the event."""
     await (start_run if started else create_run)(world)
     clock.advance(1)
-    data: dict[str, object] = {} if reason is None else {"cancelReason": reason}
+    data: dict[str, Any] = {} if reason is None else {"cancelReason": reason}
     result = await send(world, RUN, "run_cancelled", **data)
     run = await world.runs.get(RUN)
     assert result.run == run

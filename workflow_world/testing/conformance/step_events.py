@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -148,7 +149,7 @@ async def test_b045_concurrent_step_started_loses_no_attempt(world: World, rival
 async def test_b046_step_events_need_a_correlation_id(world: World, event_type: str) -> None:
     """Step events without correlationId: 400 that says so."""
     await start_run(world)
-    data = {"stepName": "add", "input": b"", "error": b""}
+    data: dict[str, Any] = {"stepName": "add", "input": b"", "error": b""}
     with pytest.raises(InvalidRequestError, match="correlationId") as caught:
         await send(world, RUN, event_type, None, **data)
     assert caught.value.status == 400

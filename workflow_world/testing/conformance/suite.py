@@ -1,5 +1,8 @@
 """Every test of the suite, to be star-imported into a backend's own test module."""
 
+# pyright: reportGeneralTypeIssues=false
+# The modules share names of constants; only the tests matter here.
+
 from .constraints import *  # noqa: F403
 from .hooks import *  # noqa: F403
 from .log_order import *  # noqa: F403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import MutableMapping, MutableSequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,7 +10,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from ...codec import UNDEFINED
+from ... import codec
 from ...core.entities import ABSENT
 from ...errors import InvalidRequestError
 from ...ids import new_id
@@ -32,49 +33,61 @@ from .helpers import (
     start_step,
 )
 
+UNDEFINED: Final[object] = vars(codec)["UNDEFINED"]
 ULID: Final = "[0-9A-HJKMNP-TV-Z]{26}"
-BINARY: Final = (b"", b"\0", b"\0\0tail", bytes(range(256)), b"\xff\xfe", bytes(range(256)) * 20_480)
-PLAIN: Final[tuple[object, ...]] = (
-    0,
-    -1,
-    2**53 + 1,
-    2**63,
-    -(2**63) - 1,
-    2**200,
-    0.0,
-    1.0,
-    -2.5,
-    1e300,
-    0.1,
-    True,
-    False,
-    None,
-    "",
-    "text",
-    "\0",
-    "naïve 日本 🎉",
-    [],
-    {},
-    [None, [], {}],
-    [1, 1.0, True, "1", b"1"],
-    {"a": {"b": [{"c": None, "d": b"\0"}]}, "": 0, "ключ": [False]},
-    datetime(2031, 5, 6, 7, 8, 9, 123_000, tzinfo=UTC),
-    {"at": datetime(1969, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)},
+BINARY: Final = (
+    b"",
+    b"\0",
+    b"\0\0tail",
+    bytes(range(256)),
+    b"\xff\xfe",
+    bytes(range(256)) * 20_480,
+)
+PLAIN: Final = cast(
+    "tuple[object, ...]",
+    (
+        0,
+        -1,
+        2**53 + 1,
+        2**63,
+        -(2**63) - 1,
+        2**200,
+        0.0,
+        1.0,
+        -2.5,
+        1e300,
+        0.1,
+        True,
+        False,
+        None,
+        "",
+        "text",
+        "\0",
+        "naïve 日本 🎉",
+        [],
+        {},
+        [None, [], {}],
+        [1, 1.0, True, "1", b"1"],
+        {"a": {"b": [{"c": None, "d": b"\0"}]}, "": 0, "ключ": [False]},
+        datetime(2031, 5, 6, 7, 8, 9, 123_000, tzinfo=UTC),
+        {"at": datetime(1969, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)},
+    ),
 )
 
 
-def same(left: object, right: object) -> bool:
+def same(left: Any, right: Any) -> bool:
     """Equal in value and in type, all the way down: ``True`` is not ``1``."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        one, two = cast("dict[Any, Any]", left), cast("dict[Any, Any]", right)
-        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        pair = cast("list[Any]", left), cast("list[Any]", right)
-        return len(pair[0]) == len(pair[1]) and all(map(same, *pair))
-    return type(left) is type(right) and left == right
+    kind: type[Any] = type(left)
+    if kind is not type(right):
+        return False
+    if kind is dict:
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if kind is list:
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
 
 
-async def round_trip(world: World, value: object) -> dict[str, object]:
+async def round_trip(world: World, value: object) -> dict[str, Any]:
     """Put a value into every payload field and read each back, from its row and from the log."""
     await start_run(world, RUN, input=value)
     await create_step(world, RUN, "step_1", input=value)
@@ -90,7 +103,7 @@ async def round_trip(world: World, value: object) -> dict[str, object]:
     await start_run(world, "wrun_failed")
     await send(world, "wrun_failed", "run_failed", error=value)
     run, step = await world.runs.get(RUN), await world.steps.get(RUN, "step_1")
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "run.input": run.input,
         "run.output": run.output,
         "run.error": (await world.runs.get("wrun_failed")).error,
@@ -114,7 +127,7 @@ async def round_trip(world: World, value: object) -> dict[str, object]:
 async def test_b001_ids_have_their_prefix_and_rise(world: World) -> None:
     """Ids carry their prefixes and 26-character ULIDs, and rise strictly in a tight loop."""
     minted = [new_id("evnt") for _ in range(10_000)]
-    assert all(low < high for low, high in zip(minted, minted[1:], strict=False))
+    assert all(low < high for low, high in itertools.pairwise(minted))
     assert all(re.fullmatch(f"evnt_{ULID}", one) for one in minted)
     run = await world.runs.create(workflow_name="greet")
     assert re.fullmatch(f"wrun_{ULID}", run.run_id)
@@ -124,7 +137,6 @@ async def test_b001_ids_have_their_prefix_and_rise(world: World) -> None:
     assert len(ids) == 21
     assert all(re.fullmatch(f"evnt_{ULID}", one) for one in ids)
     assert ids == sorted(set(ids))
-
 
 
 @pytest.mark.anyio
@@ -244,11 +256,13 @@ async def test_b006_any_value_round_trips(world: World, value: object) -> None:
 @pytest.mark.anyio
 async def test_b007_payload_null_differs_from_absent(world: World) -> None:
     """After a re-read a payload that is null is None, and one that was not given is ABSENT."""
-    for run_id, data in (("wrun_null", {"output": None}), ("wrun_absent", {})):
+    cases: dict[str, dict[str, Any]] = {"wrun_null": {"output": None}, "wrun_absent": {}}
+    for run_id, data in cases.items():
         await start_run(world, run_id, input=None)
         await create_step(world, run_id, "step_1", input=None)
-        await send(world, run_id, "step_completed", "step_1", **{"result": None} if data else {})
-        metadata: dict[str, object] = {"metadata": None} if data else {}
+        result: dict[str, Any] = {"result": None} if data else {}
+        await send(world, run_id, "step_completed", "step_1", **result)
+        metadata: dict[str, Any] = {"metadata": None} if data else {}
         await create_hook(world, run_id, token=run_id, **metadata)
         expected = None if data else ABSENT
         hook = await world.hooks.get_by_token(run_id)
@@ -393,13 +407,11 @@ async def test_b013_unknown_spec_versions_are_refused(world: World, version: int
 async def test_b014_returned_objects_are_copies(world: World) -> None:
     """Changing what a write or a read returned changes neither the store nor a cache."""
 
-    def value() -> dict[str, object]:
+    def value() -> dict[str, Any]:
         return {"list": [1, {"deep": "x"}], "map": {"a": {"b": 1}}}
 
     given = value()
-    created = await create_run(
-        world, input=given, executionContext=value(), attributes={"k": "v"}
-    )
+    created = await create_run(world, input=given, executionContext=value(), attributes={"k": "v"})
     spoil(given)
     spoil(created.input)
     spoil(created.execution_context)

@@ -6,10 +6,11 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from ...backend import Backend, Capabilities, ChunkStore, MessageStore, Notifier, RunStore
 from ...errors import BackendError
+from .queue_helpers import PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +23,25 @@ class Call:
 
 
 class Watched:
-    """Satisfies ``backend.Backend``.
+    """Satisfies ``backend.Backend``, once it is put around another.
 
     Attributes:
         calls: the verbs that were answered, in order.
         asked: the names of all verbs that were tried.
         failures: how many were refused.
-        refused: set at each refusal; clear it to wait for the next one.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self) -> None:
+        self._inner: Backend | None = None
         self._fails: Callable[[str], bool] = lambda verb: False
         self.calls: list[Call] = []
         self.asked: list[str] = []
         self.failures = 0
-        self.refused = asyncio.Event()
+
+    def around(self, backend: Backend) -> Self:
+        """Put this one in front: ``make_world(wrap=watched.around)``."""
+        self._inner = backend
+        return self
 
     def fail(self, fails: Callable[[str], bool]) -> None:
         """From now on the verbs for which ``fails`` is true raise BackendError."""
@@ -50,6 +54,12 @@ class Watched:
     def come_back(self) -> None:
         self.fail(lambda verb: False)
 
+    async def failed(self, times: int = 1) -> None:
+        """Wait until so many verbs were refused."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.failures < times:
+                await asyncio.sleep(0.005)
+
     def results(self, verb: str) -> list[Any]:
         """What the verb answered, call by call."""
         return [call.result for call in self.calls if call.verb == verb]
@@ -58,8 +68,12 @@ class Watched:
         self.asked.append(verb)
         if self._fails(verb):
             self.failures += 1
-            self.refused.set()
             raise BackendError(f"{verb}: the database is away")
+
+    @property
+    def _backend(self) -> Backend:
+        assert self._inner is not None
+        return self._inner
 
     @property
     def capabilities(self) -> Capabilities:

@@ -1,0 +1,80 @@
+"""Rounds of measurements: each in a fresh process and directory, the contenders taking turns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from .contenders import Contender
+from .plan import Sizes, Workload
+
+ROOT = Path(__file__).resolve().parent.parent
+Values = dict[str, dict[str, list[float]]]
+"""Measure, contender, one value per round."""
+_TIMEOUT_S = 600
+
+
+class MeasurementError(Exception):
+    """A measuring process failed; the message ends with what it wrote to stderr."""
+
+
+def in_child(
+    contender: str, workloads: Sequence[str], sizes: Sizes, directory: Path
+) -> dict[str, dict[str, float]]:
+    """Run workloads in one fresh process. Raises: MeasurementError."""
+    job = {
+        "contender": contender,
+        "workloads": list(workloads),
+        "sizes": asdict(sizes),
+        "directory": str(directory),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.child"],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementError(f"{contender}, {workloads}: no result in {_TIMEOUT_S} s") from error
+    if done.returncode != 0:
+        raise MeasurementError(f"{contender}, {workloads}:\n{done.stderr[-2000:]}")
+    found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+    sizes: Sizes,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> tuple[Values, list[str]]:
+    """All rounds. Returns: the values, and one line for each measurement that failed."""
+    values: Values = {}
+    failures = list[str]()
+    for number in range(rounds):
+        for workload in workloads:
+            able = [one for one in contenders if workload.name in one.workloads]
+            # Whoever comes first in one round comes later in the next.
+            turn = number % len(able) if able else 0
+            for contender in able[turn:] + able[:turn]:
+                with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+                    try:
+                        found = in_child(contender.name, [workload.name], sizes, Path(directory))
+                    except MeasurementError as error:
+                        failures.append(f"round {number + 1}: {error}")
+                        tell(f"  FAILED {failures[-1]}")
+                        continue
+                for name, value in found[workload.name].items():
+                    values.setdefault(name, {}).setdefault(contender.name, []).append(value)
+                    tell(f"  {number + 1}/{rounds} {name:16} {contender.name:10} {value:12.3f}")
+    return values, failures

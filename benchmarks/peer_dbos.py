@@ -1,0 +1,69 @@
+"""DBOS on SQLite: the same workflows. It does not replay; it looks its steps up as it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dbos import DBOS, DBOSConfig
+
+from .plan import Sizes
+
+
+@DBOS.step()
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@DBOS.workflow()
+async def in_sequence(count: int) -> int:
+    total = 0
+    for number in range(count):
+        total += await double(number)
+    return total
+
+
+@DBOS.workflow()
+async def fanned_out(count: int) -> int:
+    return sum(await asyncio.gather(*[double(number) for number in range(count)]))
+
+
+async def run(
+    workloads: Sequence[str], sizes: Sizes, directory: Path
+) -> dict[str, dict[str, float]]:
+    """Seconds by workload, as ``sdk_level.run``."""
+    url = f"sqlite:///{directory / 'dbos.db'}"
+    config: DBOSConfig = {"name": "bench", "system_database_url": url, "log_level": "ERROR"}
+    DBOS(config=config)
+    logging.getLogger("dbos").setLevel(logging.ERROR)
+    DBOS.launch()
+    try:
+        if sizes.warm_up_steps:
+            await _timed("sequential", sizes.warm_up_steps, 1)
+        figures = dict[str, dict[str, float]]()
+        for workload in workloads:
+            kind, _, number = workload.rpartition("_")
+            steps, runs = min(int(number), sizes.most_steps), 1
+            if kind == "concurrent":
+                steps, runs = min(3, sizes.most_steps), steps
+            figures[workload] = {workload: await _timed(kind, steps, runs)}
+        return figures
+    finally:
+        DBOS.destroy()
+
+
+async def _timed(kind: str, steps: int, runs: int) -> float:
+    workflow = fanned_out if kind == "fan_out" else in_sequence
+
+    async def one() -> int:
+        handle = await DBOS.start_workflow_async(workflow, steps)
+        return await handle.get_result(polling_interval_sec=0.001)
+
+    began = time.perf_counter()
+    results = await asyncio.gather(*[one() for _ in range(runs)])
+    seconds = time.perf_counter() - began
+    assert set(results) == {steps * (steps - 1)}, results
+    return seconds

@@ -1,0 +1,244 @@
+"""One small face over each World for the world-level workloads: the same calls for everybody."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol
+
+QUEUE_PREFIX = "__wkf_workflow_"
+QUEUE = "__wkf_workflow_bench"
+PAYLOAD = b"devl" + b"x" * 96
+"""What steps take and give: 100 bytes."""
+
+Handler = Callable[[], None]
+"""Called once per delivered message."""
+
+
+class Store(Protocol):
+    """What a world-level workload needs; ``serve`` starts delivery of what is queued."""
+
+    async def open(self) -> None: ...
+    async def reopen(self) -> None:
+        """A new handle on the same data, where there can be one: nothing is cached."""
+        ...
+
+    async def close(self) -> None: ...
+    async def start_run(self, run_id: str) -> None: ...
+    async def create_step(self, run_id: str, step_id: str) -> None: ...
+    async def start_step(self, run_id: str, step_id: str) -> None: ...
+    async def complete_step(self, run_id: str, step_id: str) -> None: ...
+    async def enqueue(self, number: int) -> None: ...
+    async def serve(self, handler: Handler) -> None: ...
+    async def list_log(self, run_id: str) -> int: ...
+    async def create_hook(self, run_id: str, hook_id: str, token: str) -> None: ...
+    async def find_hook(self, token: str) -> str: ...
+    async def write_chunks(self, run_id: str, name: str, chunks: list[bytes]) -> None: ...
+    async def close_stream(self, run_id: str, name: str) -> None: ...
+    def read_stream(self, run_id: str, name: str) -> AsyncGenerator[bytes, None]: ...
+
+
+class OwnStore:
+    """``workflow_world`` through its own API, on a SQLite file with ``synchronous=FULL``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._url = f"file:{directory / 'workflow.db'}"
+
+    async def open(self) -> None:
+        from workflow_world import create_world
+
+        self.world = create_world(self._url)
+
+    async def reopen(self) -> None:
+        await self.world.close()
+        await self.open()
+
+    async def close(self) -> None:
+        await self.world.close()
+
+    async def start_run(self, run_id: str) -> None:
+        data = {"deploymentId": "dpl_bench", "workflowName": "bench", "input": PAYLOAD}
+        await self._event(run_id, "run_created", data)
+        await self._event(run_id, "run_started", None)
+
+    async def create_step(self, run_id: str, step_id: str) -> None:
+        data = {"stepName": "noop", "input": PAYLOAD}
+        await self._event(run_id, "step_created", data, step_id)
+
+    async def start_step(self, run_id: str, step_id: str) -> None:
+        await self._event(run_id, "step_started", None, step_id)
+
+    async def complete_step(self, run_id: str, step_id: str) -> None:
+        await self._event(run_id, "step_completed", {"result": PAYLOAD}, step_id)
+
+    async def _event(
+        self, run_id: str, kind: str, data: dict[str, Any] | None, about: str | None = None
+    ) -> None:
+        from workflow_world import NewEvent
+
+        event = NewEvent(event_type=kind, correlation_id=about, event_data=data)
+        await self.world.events.create(run_id, event)
+
+    async def enqueue(self, number: int) -> None:
+        body = {"runId": f"wrun_{number:026d}", "stepId": f"step_{number}", "stepName": "noop"}
+        await self.world.queue(QUEUE, body)
+
+    async def serve(self, handler: Handler) -> None:
+        async def handle(message: object, **about: object) -> None:
+            handler()
+
+        self.world.create_queue_handler(QUEUE_PREFIX, handle)
+        await self.world.start()
+
+    async def list_log(self, run_id: str) -> int:
+        count, cursor, more = 0, None, True
+        while more:
+            page = await self.world.events.list(run_id, cursor=cursor)
+            count, cursor, more = count + len(page.data), page.cursor, page.has_more
+        return count
+
+    async def create_hook(self, run_id: str, hook_id: str, token: str) -> None:
+        await self._event(run_id, "hook_created", {"token": token}, hook_id)
+
+    async def find_hook(self, token: str) -> str:
+        return (await self.world.hooks.get_by_token(token)).hook_id
+
+    async def write_chunks(self, run_id: str, name: str, chunks: list[bytes]) -> None:
+        await self.world.streams.write_multi(run_id, name, chunks)
+
+    async def close_stream(self, run_id: str, name: str) -> None:
+        await self.world.streams.close(run_id, name)
+
+    def read_stream(self, run_id: str, name: str) -> AsyncGenerator[bytes, None]:
+        return self.world.streams.get(run_id, name)
+
+
+class SdkStore:
+    """Any World of the SDK through the SDK's interface, models and all.
+
+    Args:
+        make: a World on the same data each time it is called.
+        start: begins delivery, where registering a handler does not.
+    """
+
+    def __init__(
+        self, make: Callable[[], Any], start: Callable[[Any], Awaitable[None]] | None = None
+    ) -> None:
+        from vercel.workflow._internal import world as w
+
+        self._w, self._make, self._start = w, make, start
+
+    async def open(self) -> None:
+        self.world = self._make()
+
+    async def reopen(self) -> None:
+        world = self._make()
+        if world is not self.world:
+            await self.world.aclose()
+            self.world = world
+
+    async def close(self) -> None:
+        await self.world.aclose()
+
+    async def start_run(self, run_id: str) -> None:
+        data = self._w.RunCreatedEventData(
+            deployment_id="dpl_bench", workflow_name="bench", input=PAYLOAD
+        )
+        await self.world.events_create(run_id, data.into_event())
+        await self.world.events_create(run_id, self._w.RunStartedEvent())
+
+    async def create_step(self, run_id: str, step_id: str) -> None:
+        data = self._w.StepCreatedEventData(step_name="noop", input=PAYLOAD)
+        await self.world.events_create(run_id, data.into_event(step_id))
+
+    async def start_step(self, run_id: str, step_id: str) -> None:
+        await self.world.events_create(run_id, self._w.StepStartedEvent(correlation_id=step_id))
+
+    async def complete_step(self, run_id: str, step_id: str) -> None:
+        data = self._w.StepCompletedEventData(result=PAYLOAD)
+        await self.world.events_create(run_id, data.into_event(step_id))
+
+    async def enqueue(self, number: int) -> None:
+        body = self._w.WorkflowInvokePayload(
+            run_id=f"wrun_{number:026d}", step_id=f"step_{number}", step_name="noop"
+        )
+        await self.world.queue(QUEUE, body)
+
+    async def serve(self, handler: Handler) -> None:
+        async def handle(message: object, **about: object) -> None:
+            handler()
+
+        self.world.create_queue_handler(QUEUE_PREFIX, handle)
+        if self._start is not None:
+            await self._start(self.world)
+
+    async def list_log(self, run_id: str) -> int:
+        count, cursor, more = 0, None, True
+        while more:
+            options = self._w.PaginationOptions(cursor=cursor, sort_order="asc")
+            page = await self.world.events_list(run_id, pagination=options)
+            count, cursor, more = count + len(page.data), page.cursor, page.has_more
+        return count
+
+    async def create_hook(self, run_id: str, hook_id: str, token: str) -> None:
+        data = self._w.HookCreatedEventData(token=token)
+        await self.world.events_create(run_id, data.into_event(hook_id))
+
+    async def find_hook(self, token: str) -> str:
+        return (await self.world.hooks_get_by_token(token)).hook_id
+
+    async def write_chunks(self, run_id: str, name: str, chunks: list[bytes]) -> None:
+        await self.world.streams_write_multi(run_id, name, chunks)
+
+    async def close_stream(self, run_id: str, name: str) -> None:
+        await self.world.streams_close(run_id, name)
+
+    async def read_stream(self, run_id: str, name: str) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self.world.streams_get(run_id, name)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+def own_store(directory: Path) -> Store:
+    return OwnStore(directory)
+
+
+def own_sdk_store(directory: Path) -> Store:
+    """Ours behind the SDK's interface: what the adapter adds to each call."""
+    from workflow_world import create_world
+    from workflow_world.vercel import SdkWorld
+
+    async def start(world: Any) -> None:
+        await world.world.start()
+
+    return SdkStore(lambda: SdkWorld(create_world(f"file:{directory / 'workflow.db'}")), start)
+
+
+def local_store(directory: Path) -> Store:
+    os.environ["WORKFLOW_LOCAL_DATA_DIR"] = str(directory)
+    from vercel.workflow._internal.worlds.local import LocalWorld
+
+    async def start(world: Any) -> None:
+        # Messages sent before the handler was there wait until another one is sent.
+        body = store._w.WorkflowInvokePayload(run_id="wrun_wake", step_id="s", step_name="noop")
+        await world.queue(QUEUE, body)
+
+    store = SdkStore(LocalWorld, start)
+    return store
+
+
+def floor_store(directory: Path) -> Store:
+    from .floor import FloorWorld
+
+    world = FloorWorld()
+    return SdkStore(lambda: world)
+
+
+STORES: dict[str, Callable[[Path], Store]] = {
+    "ours": own_store,
+    "ours-sdk": own_sdk_store,
+    "local": local_store,
+    "floor": floor_store,
+}

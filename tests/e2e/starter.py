@@ -1,0 +1,38 @@
+"""Starts as many runs as each line of its input says; at the end of it prints all the results.
+
+It delivers nothing: its World is never started.
+"""
+
+import asyncio
+import itertools
+import json
+import sys
+
+from vercel.workflow import start
+
+import workflow_world
+
+
+async def main() -> None:
+    from flows.durable import EXPECTED
+
+    runs = []
+    numbers = itertools.count()
+    kinds = itertools.cycle(EXPECTED)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        for _ in range(int(line)):
+            kind, number = next(kinds), next(numbers)
+            runs.append((kind, number, await start(kind, number)))
+        print(len(runs), flush=True)  # noqa: T201
+    results = {}
+    for kind, number, run in runs:
+        await world.runs.wait(run.run_id, timeout=60)
+        wanted = EXPECTED[kind](number)
+        results[run.run_id] = (kind.qualname, await run.return_value(), wanted)
+    print(json.dumps(results))  # noqa: T201
+    await world.close()
+
+
+if __name__ == "__main__":
+    world = workflow_world.install()
+    asyncio.run(main())
