@@ -1,1 +1,1 @@
-"""Benchmarks: this World beside its peers. ``python -m benchmarks --help``; see docs/benchmarks.md."""
+"""Benchmarks: this World beside its peers. See docs/benchmarks.md."""

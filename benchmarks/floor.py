@@ -248,7 +248,8 @@ class FloorWorld(w.World):
     ) -> w.PaginatedResult[w.Event]:
         log = self._events.get(run_id, [])
         start = int(pagination.cursor) if pagination is not None and pagination.cursor else 0
-        return w.PaginatedResult[w.Event].model_construct(
+        # Without [w.Event]: pydantic would build that class anew in every call.
+        return w.PaginatedResult.model_construct(
             data=log[start:], cursor=str(len(log)), has_more=False
         )
 

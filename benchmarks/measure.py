@@ -72,7 +72,9 @@ def measure(
                         found = in_child(contender.name, [workload.name], sizes, Path(directory))
                     except MeasurementError as error:
                         failures.append(f"round {number + 1}: {error}")
-                        tell(f"  FAILED {failures[-1]}")
+                        tell(
+                            f"  FAILED {failures[-1].splitlines()[0]} {str(error).splitlines()[-1]}"
+                        )
                         continue
                 for name, value in found[workload.name].items():
                     values.setdefault(name, {}).setdefault(contender.name, []).append(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .plan import Sizes
+from .stores import local_world
 
 Figures = dict[str, float]
 _TIMEOUT_S = 300.0
@@ -53,10 +53,7 @@ async def _serving(contender: str, directory: Path) -> AsyncIterator[Any]:
             yield w.get_world()
         return
     if contender == "local":
-        os.environ["WORKFLOW_LOCAL_DATA_DIR"] = str(directory)
-        from vercel.workflow._internal.worlds.local import LocalWorld
-
-        w.set_world(LocalWorld())
+        w.set_world(await local_world(directory))
     else:
         from .floor import FloorWorld
 

@@ -119,25 +119,25 @@ class SdkStore:
     """Any World of the SDK through the SDK's interface, models and all.
 
     Args:
-        make: a World on the same data each time it is called.
+        make: a World on the same data each time it is awaited.
         start: begins delivery, where registering a handler does not.
     """
 
     def __init__(
-        self, make: Callable[[], Any], start: Callable[[Any], Awaitable[None]] | None = None
+        self,
+        make: Callable[[], Awaitable[Any]],
+        start: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
         from vercel.workflow._internal import world as w
 
         self._w, self._make, self._start = w, make, start
 
     async def open(self) -> None:
-        self.world = self._make()
+        self.world = await self._make()
 
     async def reopen(self) -> None:
-        world = self._make()
-        if world is not self.world:
-            await self.world.aclose()
-            self.world = world
+        await self.world.aclose()
+        await self.open()
 
     async def close(self) -> None:
         await self.world.aclose()
@@ -210,30 +210,44 @@ def own_sdk_store(directory: Path) -> Store:
     from workflow_world import create_world
     from workflow_world.vercel import SdkWorld
 
+    async def make() -> Any:
+        return SdkWorld(create_world(f"file:{directory / 'workflow.db'}"))
+
     async def start(world: Any) -> None:
         await world.world.start()
 
-    return SdkStore(lambda: SdkWorld(create_world(f"file:{directory / 'workflow.db'}")), start)
+    return SdkStore(make, start)
 
 
 def local_store(directory: Path) -> Store:
-    os.environ["WORKFLOW_LOCAL_DATA_DIR"] = str(directory)
-    from vercel.workflow._internal.worlds.local import LocalWorld
-
     async def start(world: Any) -> None:
         # Messages sent before the handler was there wait until another one is sent.
         body = store._w.WorkflowInvokePayload(run_id="wrun_wake", step_id="s", step_name="noop")
         await world.queue(QUEUE, body)
 
-    store = SdkStore(LocalWorld, start)
+    store = SdkStore(lambda: local_world(directory), start)
     return store
+
+
+async def local_world(directory: Path) -> Any:
+    """A LocalWorld with its queue entered: the task that enters it must be the one to leave it."""
+    os.environ["WORKFLOW_LOCAL_DATA_DIR"] = str(directory)
+    from vercel.workflow._internal.worlds.local import LocalWorld
+
+    world = LocalWorld()
+    await world._get_queue_client()
+    return world
 
 
 def floor_store(directory: Path) -> Store:
     from .floor import FloorWorld
 
     world = FloorWorld()
-    return SdkStore(lambda: world)
+
+    async def make() -> Any:
+        return world
+
+    return SdkStore(make)
 
 
 STORES: dict[str, Callable[[Path], Store]] = {

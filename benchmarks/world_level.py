@@ -142,7 +142,7 @@ async def hook_by_token(store: Store, sizes: Sizes) -> Figures:
     await store.start_run(run_id(0))
     for number in range(sizes.hooks):
         await store.create_hook(run_id(0), f"hook_{number:06d}", f"token-{number}")
-    rng, times = random.Random(1), list[float]()
+    rng, times = random.Random(1), list[float]()  # noqa: S311
     for _ in range(sizes.lookups):
         number = rng.randrange(sizes.hooks)
         began = time.perf_counter()
@@ -203,7 +203,7 @@ async def _live(store: Store, run: str, count: int) -> float:
 
 async def _median_of_pauses(once: Callable[[int], Awaitable[float]], count: int) -> float:
     """Pauses of different lengths, so that no poll falls into step with the caller."""
-    rng, times = random.Random(1), list[float]()
+    rng, times = random.Random(1), list[float]()  # noqa: S311
     for number in range(1, count + 1):
         await asyncio.sleep(rng.uniform(0.02, 0.06))
         times.append(await once(number))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
 
 import cbor2
@@ -20,8 +20,10 @@ MAX_DEPTH: Final = 400
 def encode(value: object) -> bytes:
     """CBOR of any JSON-like value, bytes, datetime, ``None`` or ``UNDEFINED``.
 
-    Raises: InvalidRequestError for a value that CBOR cannot carry.
+    Raises: InvalidRequestError for a value that CBOR cannot carry, or that is nested deeper than
+        ``decode`` reads: what is written can be read again.
     """
+    _check_depth(value)
     try:
         return cbor2.dumps(value)
     except (cbor2.CBOREncodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -64,6 +66,22 @@ def without_undefined(data: Mapping[str, object]) -> dict[str, object]:
         if isinstance(context, Mapping):
             kept[name] = without_undefined(cast("Mapping[str, object]", context))
     return kept
+
+
+def _check_depth(value: object) -> None:
+    level, depth = [value], 0
+    while level := [item for container in level for item in _items(container)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise InvalidRequestError(f"The value is nested more than {MAX_DEPTH} levels deep")
+
+
+def _items(value: object) -> Collection[object]:
+    if isinstance(value, Mapping):
+        return cast("Mapping[object, object]", value).values()
+    if isinstance(value, list | tuple):
+        return cast("Collection[object]", value)
+    return ()
 
 
 def _untag(tag: cbor2.CBORTag, immutable: bool = False) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -59,9 +59,8 @@ VARIABLES: dict[str, tuple[str, Any, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def forget_warnings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def forget_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_warned", set())
-    yield
 
 
 def settings_of(environ: Mapping[str, str] | None = None, **options: Any) -> Settings:

@@ -117,8 +117,8 @@ SCRIPTS = {
     "installing again replaces a World without handlers only": """
         from vercel.workflow import Workflows
         from vercel.workflow._internal import world as w
-        first = install("memory:one")
-        second = install("memory:two")
+        first = install("memory://one")
+        second = install("memory://two")
         assert w.get_world().world is second is not first
         workflows = Workflows()
         refused("SdkWorld")
@@ -147,8 +147,8 @@ SCRIPTS = {
                 import workflow_world as inner
                 import workflow_world.vercel.models as models
                 from workflow_world import create_world
-                again = inner.install("memory:other", concurrency=7)
-                apart = create_world("memory:apart")
+                again = inner.install("memory://other", concurrency=7)
+                apart = create_world("memory://apart")
             assert inner is workflow_world
             assert again is world
             assert isinstance(apart, World)

@@ -126,7 +126,8 @@ class Event:
     """One row of a run's log (spec 1.6).
 
     ``position`` is dense from 1 within the run and decides the order. ``position``, ``due_at``
-    and ``payload_digest`` are ours and never travel on the wire.
+    and ``payload_digest`` are ours and never travel on the wire. ``due_at`` marks an open wait in
+    the database; what a list returns may be older, and equality does not look at it.
     """
 
     run_id: str
@@ -140,7 +141,7 @@ class Event:
     occurred_at: datetime | None = None
     resume_id: str | None = None
     payload_digest: str | None = None
-    due_at: datetime | None = None
+    due_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

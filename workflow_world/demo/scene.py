@@ -82,7 +82,7 @@ class Scene:
         table.add_column("recorded", justify="right")
         table.add_column("", style="dim", no_wrap=True)
         for step in seen.steps:
-            note = "finished before the kill: not run again"
+            note = "before the kill: not run again"
             if step in seen.interrupted:
                 note = "cut off by the kill: run again"
             elif retries.get(step):

@@ -106,8 +106,7 @@ class _Story:
         from vercel.workflow import start
 
         self._scene.say(f"workflow  {Path(__file__).with_name(f'{MODULE}.py')}")
-        self._scene.say(f"database  {self._place / 'workflow.db'}
-")
+        self._scene.say(f"database  {self._place / 'workflow.db'}\n")
         run = await start(flow.order, ORDER, list(ITEMS), ADDRESS)
         self._scene.line("starts", run.run_id, note="no worker yet: it is stored, and waits")
         follower = Follower(world, run.run_id, self._place / "executed.log")

@@ -62,9 +62,9 @@ def open_backend(url: str, *, clock: Clock, environ: Mapping[str, str]) -> Memor
 
     Raises: ConfigurationError for any other URL; TypeError for an option: there are none.
     """
-    scheme, _, name = url.partition(":")
-    name = name.removeprefix("//")
-    if scheme.lower() != "memory" or set(name) & set("/?#@"):
+    scheme, _, rest = url.partition(":")
+    name = rest.removeprefix("//")
+    if scheme.lower() != "memory" or (rest and rest[:2] != "//") or set(name) & set("/?#@"):
         raise ConfigurationError("Write memory: for a new database, or memory://NAME to share one")
     if not name:
         return MemoryBackend(MemoryDatabase(), clock=clock)

@@ -108,20 +108,13 @@ class MemoryQueue:
 
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         with self._database.transaction() as change:
-            run_id, step_id = wake_up.run_id, wake_up.step_id
-            of_run = [m for m in self._messages.values() if m.run_id == run_id]
-            if step_id is None:
-                run = self._database.runs.get(run_id)
-                is_over = run is None or run.is_final
-                has_message = any(is_unfinished(m) for m in of_run)
-            else:
-                step = self._database.steps.get((run_id, step_id))
-                is_over = step is None or step.is_final
-                has_message = any(
-                    m.step_id == step_id and (is_unfinished(m) or m.status == "failed")
-                    for m in of_run
-                )
-            return None if is_over or has_message else self._enqueue(change, message)
+            run = self._database.runs.get(wake_up.run_id)
+            if run is None or run.is_final or not self._is_missing(wake_up, message):
+                return None
+            now = self._clock.now()
+            due = max(now, wake_up.available_at or now)
+            self._put(change, stored(replace(message, available_at=due), now))
+            return message.message_id
 
     async def enter(self) -> MemoryPresence:
         with self._database.transaction() as change:
@@ -214,6 +207,18 @@ class MemoryQueue:
             return found.message_id
         self._put(change, stored(new, now))
         return new.message_id
+
+    def _is_missing(self, wake_up: WakeUp, message: NewMessage) -> bool:
+        """Whether no message says what the wake-up says; the run has not ended."""
+        messages = self._messages.values()
+        of_run = [m for m in messages if m.run_id == wake_up.run_id]
+        if wake_up.step_id is None:
+            return not any(is_unfinished(m) for m in of_run)
+        step = self._database.steps.get((wake_up.run_id, wake_up.step_id))
+        if step is None or step.is_final or holder(messages, message.idempotency_key) is not None:
+            return False
+        of_step = [m for m in of_run if m.step_id == wake_up.step_id]
+        return not any(is_unfinished(m) or m.status == "failed" for m in of_step)
 
     def _claim(
         self, change: Transaction, message: Message, now: datetime, lease: timedelta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 
 from ..backend import Capabilities
@@ -42,8 +43,9 @@ class SqlBackend:
     """
 
     def __init__(self, make: Callable[[], Database], key: Hashable | None) -> None:
-        self._key = key
         self._database = make() if key is None else _acquire(key, make)
+        # A handle that is dropped unused, or never closed, must not keep the count up.
+        self._last = None if key is None else weakref.finalize(self, _release, key)
         self._closed = False
         self._runs = SqlRunStore(self._database)
         self._messages = SqlMessageStore(self._database, self._runs)
@@ -81,7 +83,7 @@ class SqlBackend:
         if self._closed:
             return
         self._closed = True
-        if self._key is None or _release(self._key):
+        if self._last is None or self._last():
             await asyncio.to_thread(self._database.close)
 
 

@@ -187,12 +187,13 @@ class Database:
                     job.run(Session(cursor, self.dialect))
                 faults.point("before commit")
                 cursor.execute("COMMIT")
-                faults.point("after commit")
             except Exception:
                 self._roll_back(cursor)
                 if len(jobs) == 1:
                     raise
                 self._transact_apart(self._writer_cursor(), jobs)
+            # Outside: what was committed must not run again, whatever fails now.
+            faults.point("after commit")
 
     def _transact_apart(self, cursor: sqlite3.Cursor, jobs: Sequence[Job[Any]]) -> None:
         """The same batch once more, a savepoint around each, so that one failure is one failure."""

@@ -15,6 +15,7 @@ from ..core.values import from_ms
 from ..signals import run_topic
 from . import lists
 from .compiled import Row, Session, Statement
+from .log_cache import LogCache
 from .rows import (
     RUN_WIDTH,
     event_of,
@@ -42,6 +43,7 @@ class SqlRunStore:
         self._database = database
         self._statements = RunStatements(database.tables)
         self._stranded = StrandedReader(database.tables)
+        self._log = LogCache(self._statements)
 
     async def write(self, intent: Intent) -> EventResult:
         verdict = None
@@ -188,22 +190,15 @@ class SqlRunStore:
         return list(map(step_of, rows))
 
     async def list_events(self, query: Query) -> Sequence[Event]:
-        plain = query.run_id is not None and not (
-            query.descending or query.correlation_id or query.event_types
+        run_id, after = query.run_id, 0 if query.after is None else query.after[0]
+        if run_id is None or query.descending or query.correlation_id or query.event_types:
+            statement = lists.list_events(self._database.tables, query)
+            rows = await self._database.read(lambda session: session.all(statement))
+            return list(map(event_of, rows))
+        position, limit = int(after), query.limit
+        return await self._database.read(
+            lambda session: self._log.read(session, run_id, position, limit)
         )
-
-        def read(session: Session) -> list[Row]:
-            if plain:
-                position = 0 if query.after is None else query.after[0]
-                return session.all(
-                    self._statements.log,
-                    run_id=query.run_id,
-                    position=position,
-                    row_limit=query.limit,
-                )
-            return session.all(lists.list_events(self._database.tables, query))
-
-        return list(map(event_of, await self._database.read(read)))
 
     async def list_hooks(self, query: Query) -> Sequence[Hook]:
         statement = lists.list_hooks(self._database.tables, query)

@@ -47,7 +47,7 @@ def attach(make: Callable[[], World]) -> World:
         )
     world = make()
     w.set_world(SdkWorld(world))
-    # py_sandbox._PASSTHROUGHS.add(_PACKAGE)  # pyright: ignore[reportPrivateUsage]
+    py_sandbox._PASSTHROUGHS.add(_PACKAGE)  # pyright: ignore[reportPrivateUsage]
     return world
 
 

@@ -174,8 +174,14 @@ class SdkWorld(w.World):
     async def events_list(
         self, run_id: str, *, pagination: w.PaginationOptions | None = None
     ) -> w.PaginatedResult[w.Event]:
+        options = _paging(pagination)
         with BORDER:
-            return _page(await self.world.events.list(run_id, **_paging(pagination)), self._event)
+            if options.pop("sort_order", "asc") == "desc":
+                events = await self.world.events.list(run_id, **options, sort_order="desc")
+            else:
+                # The hottest read: the models are made from shared records, nobody copies them.
+                events = await self.world.events.log(run_id, **options)
+            return _page(events, self._event)
 
     async def events_list_by_correlation_id(
         self,

@@ -16,11 +16,19 @@ from ..codec import decode
 from ..core.delivery import Again, Done, Failed, Outcome, Unreachable
 from ..core.entities import Message
 from ..core.queue_names import parse
-from ..errors import BackendError, WorldError
+from ..errors import BackendError
 from ..http import QueueHandler
 from ..settings import Settings
 from ..wire import CBOR, to_json
-from .handlers import ATTEMPT_HEADER, ID_HEADER, NAME_HEADER, Handlers, again_of
+from .handlers import (
+    ATTEMPT_HEADER,
+    ID_HEADER,
+    NAME_HEADER,
+    Handlers,
+    again_of,
+    outage_in,
+    summary_of,
+)
 
 logger = logging.getLogger("workflow_world.deliver")
 
@@ -146,22 +154,18 @@ async def _call(handler: QueueHandler, payload: object, message: Message) -> Out
             queue_name=message.queue_name,
             message_id=message.message_id,
         )
-    except BackendError as error:
-        logger.warning("The database failed under message %s: %s", message.message_id, error)
-        return Unreachable(message=f"{type(error).__name__}: {error}")
     except (Exception, SystemExit) as error:
-        # A handler that calls exit() must not take the worker with it.
-        level = logging.DEBUG if isinstance(error, WorldError) else logging.WARNING
-        logger.log(
-            level,
-            "Message %s failed",
-            message.message_id,
-            exc_info=True,
-            extra={"message_id": message.message_id, "run_id": message.run_id},
-        )
+        if (outage := outage_in(error)) is not None:
+            logger.warning("The database failed under message %s: %s", message.message_id, outage)
+            return Unreachable(message=f"{type(outage).__name__}: {outage}")
+        # A handler that calls exit() must not take the worker with it. The message of somebody
+        # else's error may quote a payload, so only its first line is kept and logged.
+        text = summary_of(error)
+        ids = {"message_id": message.message_id, "run_id": message.run_id}
+        logger.warning("Message %s failed: %s", message.message_id, text, extra=ids)
+        logger.debug("Message %s failed", message.message_id, exc_info=True, extra=ids)
         return Failed(
-            message=f"{type(error).__name__}: {error}",
-            retry_after_seconds=_seconds(getattr(error, "retry_after", None)),
+            message=text, retry_after_seconds=_seconds(getattr(error, "retry_after", None))
         )
     return Done() if result is None else again_of(result)
 

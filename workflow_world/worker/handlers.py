@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 from ..core.delivery import Again
-from ..errors import InvalidRequestError
+from ..errors import BackendError, InvalidRequestError
 from ..http import Continuation, HTTPHandler, HTTPRequest, HTTPResponse, QueueHandler
 from ..wire import decode_body
 
@@ -16,6 +16,8 @@ logger = logging.getLogger("workflow_world.handlers")
 NAME_HEADER: Final = "x-vqs-queue-name"
 ID_HEADER: Final = "x-vqs-message-id"
 ATTEMPT_HEADER: Final = "x-vqs-message-attempt"
+_OUTAGES: Final = frozenset({"BACKEND", "UNKNOWN_OUTCOME"})
+_SUMMARY_LENGTH: Final = 500
 
 
 class Handlers:
@@ -59,6 +61,24 @@ def again_of(continuation: Continuation) -> Again:
     )
 
 
+def outage_in(error: BaseException) -> BackendError | None:
+    """The database failure behind an error, when nothing else is: task groups wrap theirs."""
+    if isinstance(error, BaseExceptionGroup):
+        causes = [outage_in(inner) for inner in cast("BaseExceptionGroup[Any]", error).exceptions]
+        return causes[0] if all(causes) else None
+    if isinstance(error, BackendError) and error.code in _OUTAGES:
+        return error
+    return None
+
+
+def summary_of(error: BaseException) -> str:
+    """The error's type and the first line of its text; a group's are those of its first error."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[Any]", error).exceptions[0]
+    line = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {line}"[:_SUMMARY_LENGTH]
+
+
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
@@ -82,6 +102,10 @@ def _http_handler(prefix: str, handler: QueueHandler) -> HTTPHandler:
         try:
             result = await handler(message, attempt=attempt, queue_name=name, message_id=message_id)
         except Exception as error:
+            if outage_in(error) is not None:
+                # The sender tries again without charging an attempt (design 7).
+                logger.warning("The database failed under message %s", message_id)
+                return _unavailable()
             logger.exception("The handler of %s failed on message %s", prefix, message_id)
             return HTTPResponse.json({"error": str(error) or type(error).__name__}, status=500)
         if result is None:
@@ -99,6 +123,12 @@ async def _nobody(
     message: object, *, attempt: int, queue_name: str, message_id: str
 ) -> Continuation | None:
     raise AssertionError("no queue name starts with NUL")
+
+
+def _unavailable() -> HTTPResponse:
+    response = HTTPResponse.json({"error": "The database cannot be reached"}, status=503)
+    response.headers["retry-after"] = "1"
+    return response
 
 
 def _refused(reason: str) -> HTTPResponse:

@@ -23,7 +23,7 @@ def leave_a_trace() -> int:
 @workflows.step(max_retries=100)
 async def double(value: int) -> int:
     leave_a_trace()
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.1)
     return 2 * value
 
 

@@ -108,7 +108,7 @@ async def test_b060_token_held_by_another_run(world: World) -> None:
     assert (event.event_type, event.correlation_id) == ("hook_conflict", "hook_1")
     assert event.event_data == {"token": "token", "conflictingRunId": RUN}
     assert await world.hooks.get_by_token("token") == holder
-    assert (await world.hooks.list(OTHER_RUN)).data == ()
+    assert [*(await world.hooks.list(OTHER_RUN)).data] == []
     assert await state_of(world) == before
 
 
@@ -120,7 +120,7 @@ async def test_b061_token_held_by_another_hook_of_the_run(world: World) -> None:
     result = await send(world, RUN, "hook_created", "hook_2", token="token")
     assert row(result).event_type == "hook_conflict"
     assert row(result).event_data == {"token": "token", "conflictingRunId": RUN}
-    assert (await world.hooks.list(RUN)).data == (holder,)
+    assert [*(await world.hooks.list(RUN)).data] == [holder]
 
 
 @pytest.mark.anyio
@@ -205,7 +205,7 @@ async def test_b063_a_hook_without_its_event_is_finished(world: World, plant: Pl
     assert row(result).event_type == "hook_created"
     assert result.hook == hook
     assert (await log_types(world))[2:] == ["hook_created"]
-    assert (await world.hooks.list(RUN)).data == (hook,)
+    assert [*(await world.hooks.list(RUN)).data] == [hook]
 
 
 @pytest.mark.anyio
@@ -279,10 +279,10 @@ async def test_b067_the_end_removes_hooks_and_waits(
     kept = await create_hook(world, OTHER_RUN, "hook_0", "kept")
     wait = await create_wait(world, OTHER_RUN, "wait_0")
     await end_run(world, RUN, status)
-    assert (await world.hooks.list(RUN)).data == ()
-    assert (await world.waits.list(RUN)).data == ()
-    assert (await world.hooks.list()).data == (kept,)
-    assert (await world.waits.list()).data == (wait,)
+    assert [*(await world.hooks.list(RUN)).data] == []
+    assert [*(await world.waits.list(RUN)).data] == []
+    assert [*(await world.hooks.list()).data] == [kept]
+    assert [*(await world.waits.list()).data] == [wait]
     for number in range(3):
         with pytest.raises(HookNotFoundError):
             await world.hooks.get_by_token(f"token {number}")
@@ -346,7 +346,7 @@ async def test_b071_concurrent_dispose(world: World, rival: World) -> None:
         assert (len(won), len(lost)) == (1, 7)
         assert {error.status for error in lost} <= {404, 409}
     assert (await log_types(world)).count("hook_disposed") == 4
-    assert (await rival.hooks.list()).data == ()
+    assert [*(await rival.hooks.list()).data] == []
 
 
 @pytest.mark.anyio

@@ -10,26 +10,34 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from ... import faults
-from ...core.entities import Event
+from ...core.entities import Event, Run
+from ...core.ulid import RANDOM_BITS, encode_ulid
+from ...core.values import to_ms
+from ...errors import InvalidRequestError, WorldError
 from ...world import World
-from ..clock import ManualClock
-from .fixtures import MakeWorld
+from ..clock import START, ManualClock
+from .fixtures import MakeWorld, Plant
 from .helpers import (
     CREATION,
     RUN,
+    SAMPLES,
     State,
+    a_run,
     all_events,
+    an_event,
     create_hook,
     create_run,
     create_step,
     create_wait,
+    creation,
     end_run,
     need,
+    planting_run,
     receive,
     send,
     send_sample,
@@ -109,6 +117,25 @@ async def test_b094_event_ids_rise_with_a_clock_behind(
     assert len(events) == 3 + 12 + 27
     check_log(events)
     assert await all_events(worlds[1]) == events
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ahead", [0, 1, 3_600_000])
+async def test_b094_event_ids_rise_behind_a_foreign_id(
+    world: World, plant: Plant, clock: ManualClock, ahead: int
+) -> None:
+    """New event ids are above a stored one that is the highest of its millisecond, or that was
+    minted by a clock far ahead."""
+    foreign = f"evnt_{encode_ulid(to_ms(START) + ahead, (1 << RANDOM_BITS) - 1)}"
+    created = an_event(1, "run_created", event_data=dict(CREATION), event_id=foreign)
+    await plant(RUN, planting_run(a_run(status="pending"), created))
+    await send(world, RUN, "run_started")
+    for number in range(3):
+        await create_step(world, RUN, f"step_{number}")
+        clock.advance(0.001)
+    events = await all_events(world)
+    assert len(events) == 5
+    check_log(events)
 
 
 @pytest.mark.anyio
@@ -308,6 +335,51 @@ async def test_b097_a_failure_leaves_nothing_or_all(
             await write(world, run_id)
         assert sound(before, await state_of(rival, run_id), added)
         assert await state_of(world, run_id) == await state_of(rival, run_id)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("event_type", SAMPLES)
+async def test_b097_a_value_that_cannot_be_stored_leaves_nothing(
+    world: World, rival: World, event_type: str
+) -> None:
+    """Event data that no store can hold: 400 and no trace, neither of the event nor of what it
+    would have changed (spec 2.1), also when others are writing at the same time."""
+    group, bad = event_type.partition("_")[0], {"deep": [object()]}
+    data: dict[str, Any] = {**SAMPLES[event_type], "token": "token 9", "extra": bad}
+    run_id, correlation_id = RUN, None if group == "run" else f"{group}_1"
+    if event_type in ("run_created", "run_started"):
+        run_id, data = "wrun_new", creation(executionContext=bad)
+    elif event_type.endswith("_created"):
+        correlation_id = f"{group}_9"
+    await _furnished(world, RUN)
+    before = await state_of(world, run_id)
+    outcomes = await asyncio.gather(
+        start_run(world, "wrun_neighbour"),
+        send(world, run_id, event_type, correlation_id, **data),
+        start_run(world, "wrun_other_neighbour"),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[1], InvalidRequestError)
+    assert await state_of(rival, run_id) == before
+    assert await state_of(world, run_id) == before
+    assert [one.status for one in outcomes[::2] if isinstance(one, Run)] == ["running"] * 2
+
+
+@pytest.mark.anyio
+async def test_b097_a_text_that_cannot_be_stored_harms_nobody(world: World, rival: World) -> None:
+    """Text that is no Unicode, where only the database would notice: at worst a WorldError for
+    who sent it, and nothing for who writes at the same time."""
+    await _furnished(world, RUN)
+    before = await state_of(world)
+    outcomes = await asyncio.gather(
+        *(start_run(world, f"wrun_{number}") for number in range(4)),
+        receive(world, resume_id="r", digest="\ud800"),
+        *(start_run(world, f"wrun_{number}") for number in range(4, 8)),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[4], WorldError | Event)
+    assert [one.status for one in outcomes if isinstance(one, Run)] == ["running"] * 8
+    assert sound(before, await state_of(rival), 1) is isinstance(outcomes[4], Event)
 
 
 @pytest.mark.anyio

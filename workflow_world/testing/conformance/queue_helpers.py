@@ -192,7 +192,8 @@ class Recorder:
             raise answer
         if answer is None or isinstance(answer, QueueContinuation):
             return answer
-        return await answer()
+        result: QueueContinuation | None = await answer()
+        return result
 
     @property
     def attempts(self) -> list[int]:

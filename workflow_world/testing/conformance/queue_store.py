@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ async def test_b115_other_queue_names_are_refused(world: World, name: str) -> No
 @pytest.mark.anyio
 async def test_b116_stored_payload_is_exact(world: World) -> None:
     """Bytes, times, None, empty values and non-ASCII text are stored as they are."""
-    payload = {
+    payload: dict[str, Any] = {
         "runId": "wrun_1",
         "runInput": {"input": bytes(range(256)), "empty": b""},
         "at": datetime(2030, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC),
@@ -282,7 +283,11 @@ async def test_b124_idempotency_survives_a_restart(
     assert await second.queue(QUEUE_NAME, {}, idempotency_key="pending") == pending
 
 
-WAKE_UP = {"runId": "wrun_1", "requestedAt": "2030-01-01T00:00:00.000Z", "traceCarrier": {}}
+WAKE_UP: dict[str, Any] = {
+    "runId": "wrun_1",
+    "requestedAt": "2030-01-01T00:00:00.000Z",
+    "traceCarrier": {},
+}
 
 
 @pytest.mark.anyio
@@ -350,14 +355,14 @@ async def test_reaped_message_is_no_wake_up_any_more(world: World, clock: Manual
     ids=["step", "run input", "hook input", "unknown", "delay", "key", "health check"],
 )
 async def test_only_bare_wake_ups_are_coalesced(
-    world: World, message: dict[str, object], options: dict[str, object]
+    world: World, message: dict[str, object], options: dict[str, Any]
 ) -> None:
     """A message that carries anything, waits, or has a key is stored, and is no stand-in."""
-    first = await world.queue(QUEUE_NAME, message, **options)  # type: ignore[arg-type]
+    first = await world.queue(QUEUE_NAME, message, **options)
     second = await world.queue(QUEUE_NAME, {"runId": "wrun_1"})
     assert second != first
     again = dict(options) if "idempotency_key" not in options else {"idempotency_key": "k2"}
-    third = await world.queue(QUEUE_NAME, message, **again)  # type: ignore[arg-type]
+    third = await world.queue(QUEUE_NAME, message, **again)
     assert third not in (first, second)
 
 

@@ -1,10 +1,11 @@
-"""The worker with handlers in this process: delivery, retries, leases (B125 to B138, B153, B154)."""
+"""The worker with handlers in this process: delivery, retries, sharing (B125 to B159)."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -99,11 +100,11 @@ async def test_b127_failing_handler_is_retried_then_given_up(
     assert len(handler.deliveries) == 4
 
 
-def _pending_after(attempt: int) -> Any:
+def _pending_after(attempt: int) -> Callable[[Message], bool]:
     return lambda message: message.status == "pending" and message.attempt == attempt + 1
 
 
-def _called(handler: Recorder, times: int) -> Any:
+def _called(handler: Recorder, times: int) -> Callable[[], bool]:
     return lambda: len(handler.deliveries) >= times
 
 

@@ -5,9 +5,18 @@
 
 from .constraints import *  # noqa: F403
 from .hooks import *  # noqa: F403
+from .lifecycle import *  # noqa: F403
 from .log_order import *  # noqa: F403
+from .queue_faults import *  # noqa: F403
+from .queue_http import *  # noqa: F403
+from .queue_keeping import *  # noqa: F403
+from .queue_settle import *  # noqa: F403
+from .queue_store import *  # noqa: F403
+from .queue_worker import *  # noqa: F403
 from .reads import *  # noqa: F403
+from .recovery import *  # noqa: F403
 from .run_events import *  # noqa: F403
 from .step_events import *  # noqa: F403
+from .streams import *  # noqa: F403
 from .values import *  # noqa: F403
 from .waits_attributes_legacy import *  # noqa: F403

@@ -350,7 +350,7 @@ async def test_b090_cancelling_a_legacy_run(world: World, plant: Plant, clock: M
     assert (result.run, result.event) == (cancelled, None)
     assert (cancelled.status, cancelled.completed_at) == ("cancelled", clock.now())
     assert await log_types(world) == ["run_created"]
-    assert (await world.hooks.list()).data == ()
+    assert [*(await world.hooks.list()).data] == []
     clock.advance(1)
     again = await send(world, RUN, "run_cancelled")
     assert (again.run, again.event) == (cancelled, None)
@@ -386,7 +386,7 @@ async def test_b091_run_of_a_newer_sdk(world: World, plant: Plant) -> None:
         assert (caught.value.run_spec_version, caught.value.supported) == (8, 7)
     assert await state_of(world) == before
     assert await world.runs.get(RUN) == run
-    assert (await world.runs.list()).data == (run,)
+    assert [*(await world.runs.list()).data] == [run]
 
 
 @pytest.mark.anyio
@@ -409,7 +409,7 @@ async def test_b092_foreign_rows_are_read_back(world: World, plant: Plant) -> No
     assert await all_events(world) == [*rows]
     for event in rows:
         assert await world.events.get(RUN, event.event_id) == event
-    assert (await world.events.list_by_correlation_id("hook_9")).data == (rows[1],)
+    assert [*(await world.events.list_by_correlation_id("hook_9")).data] == [rows[1]]
     await create_step(world)
     events = await all_events(world)
     assert [event.position for event in events] == [1, 2, 3, 4]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Self, cast
 
 from ...backend import Backend, Capabilities, ChunkStore, MessageStore, Notifier, RunStore
 from ...errors import BackendError
-from .queue_helpers import PATIENCE_S
+from .queue_helpers import eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,11 @@ class Watched:
 
     async def failed(self, times: int = 1) -> None:
         """Wait until so many verbs were refused."""
-        async with asyncio.timeout(PATIENCE_S):
-            while self.failures < times:
-                await asyncio.sleep(0.005)
+
+        async def failures() -> int:
+            return self.failures
+
+        await eventually(failures, lambda count: count >= times)
 
     def results(self, verb: str) -> list[Any]:
         """What the verb answered, call by call."""

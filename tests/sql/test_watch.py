@@ -1,0 +1,113 @@
+"""Other processes' writes wake who waits here, and nobody is left waiting at the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from workflow_world import World
+from workflow_world.backend import Subscription
+from workflow_world.signals import QUEUE, run_topic, stream_topic
+
+from .conftest import MakeWorld, Spawn, ours
+from .helpers import PATIENCE_S, Trace, create_run, line_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def awake(subscription: Subscription) -> None:
+    """Past the watcher's first look, which wakes for nothing."""
+    async with asyncio.timeout(PATIENCE_S):
+        assert await subscription.wait(None)
+
+
+@pytest.mark.parametrize("topic", [QUEUE, run_topic("wrun_1"), stream_topic("wrun_1", "out")])
+async def test_another_process_wakes_a_subscription(
+    world: World, spawn: Spawn, url: str, topic: str
+) -> None:
+    child = spawn("chunk", url, "wrun_1", "out")
+    assert await line_of(child) == "ready"
+    subscription = world.backend.notifier.subscribe(topic)
+    await awake(subscription)
+    waiting = asyncio.create_task(subscription.wait(None))
+    # Nothing was written: nothing wakes it, whatever is read meanwhile.
+    for _ in range(20):
+        await world.runs.list()
+    assert not waiting.done()
+    child.go()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await waiting
+    subscription.close()
+    assert await line_of(child) == "written"
+
+
+async def test_a_live_reader_sees_another_processs_chunk(
+    world: World, spawn: Spawn, url: str
+) -> None:
+    child = spawn("chunk", url, "wrun_1", "out")
+    assert await line_of(child) == "ready"
+
+    async def first() -> bytes:
+        async for chunk in world.streams.get("wrun_1", "out"):
+            return chunk
+        raise AssertionError("the stream ended")
+
+    reading = asyncio.create_task(first())
+    await asyncio.sleep(0)
+    child.go()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reading == b"from afar"
+
+
+async def test_waiting_for_a_run_sees_another_processs_end(
+    world: World, spawn: Spawn, url: str
+) -> None:
+    await create_run(world, "wrun_1")
+    await world.events.create("wrun_1", {"eventType": "run_started"})
+    child = spawn("end", url, "wrun_1")
+    assert await line_of(child) == "ready"
+    waiting = asyncio.create_task(world.runs.wait("wrun_1"))
+    child.go()
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await waiting).output == "from afar"
+
+
+async def test_nothing_is_polled_while_nobody_waits(trace: Trace, world: World) -> None:
+    """The watcher opens its connection at the first wait, not before."""
+    await create_run(world, "wrun_1")
+    before = len(trace.connections)
+    subscription = world.backend.notifier.subscribe(QUEUE)
+    assert len(trace.connections) == before
+    await awake(subscription)
+    assert len(trace.connections) == before + 1
+    subscription.close()
+
+
+async def test_close_ends_every_thread_while_somebody_waits(make_world: MakeWorld) -> None:
+    world = make_world()
+    await create_run(world, "wrun_1")
+    subscription = world.backend.notifier.subscribe(QUEUE)
+    await awake(subscription)
+    waiting = asyncio.create_task(subscription.wait(None))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        await world.close()
+    assert ours() == set()
+    subscription.close()
+    async with asyncio.timeout(PATIENCE_S):
+        await waiting
+
+
+async def test_many_opens_and_closes_leave_no_thread(make_world: MakeWorld) -> None:
+    for number in range(20):
+        world = make_world()
+        await create_run(world, f"wrun_{number}")
+        subscription = world.backend.notifier.subscribe(QUEUE)
+        waiting = asyncio.create_task(subscription.wait(None))
+        await asyncio.sleep(0)
+        subscription.close()
+        await waiting
+        async with asyncio.timeout(PATIENCE_S):
+            await world.close()
+        assert ours() == set()
