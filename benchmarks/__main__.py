@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,10 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.write_json(out / "results.json", found)
     text = report.markdown(found)
     (out / "results.md").write_text(text + "\n")
-    if not plot.draw(out / "results.svg", found):
+    drawn = plot.draw(out / "results.svg", found)
+    if not drawn:
         _tell("No plot: matplotlib is not installed, or there is nothing to compare")
     if options.update_docs:
-        report.insert(DOCS, text)
+        image = os.path.relpath(out / "results.svg", DOCS.parent)
+        shown = f"![Times as fast as LocalWorld and as the floor]({image})\n\n" if drawn else ""
+        report.insert(DOCS, shown + text)
     sys.stdout.write(text + "\n")
     return 1 if failures else 0
 

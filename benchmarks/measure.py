@@ -58,25 +58,43 @@ def measure(
     rounds: int,
     tell: Callable[[str], None],
 ) -> tuple[Values, list[str]]:
-    """All rounds. Returns: the values, and one line for each measurement that failed."""
+    """All rounds, or those before Ctrl+C.
+
+    Returns: the values, and one line for each measurement that failed.
+    """
     values: Values = {}
     failures = list[str]()
-    for number in range(rounds):
-        for workload in workloads:
-            able = [one for one in contenders if workload.name in one.workloads]
-            # Whoever comes first in one round comes later in the next.
-            turn = number % len(able) if able else 0
-            for contender in able[turn:] + able[:turn]:
-                with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-                    try:
-                        found = in_child(contender.name, [workload.name], sizes, Path(directory))
-                    except MeasurementError as error:
-                        failures.append(f"round {number + 1}: {error}")
-                        tell(
-                            f"  FAILED {failures[-1].splitlines()[0]} {str(error).splitlines()[-1]}"
-                        )
-                        continue
-                for name, value in found[workload.name].items():
-                    values.setdefault(name, {}).setdefault(contender.name, []).append(value)
-                    tell(f"  {number + 1}/{rounds} {name:16} {contender.name:10} {value:12.3f}")
+    try:
+        for number in range(rounds):
+            _round(number, rounds, workloads, contenders, sizes, values, failures, tell)
+    except KeyboardInterrupt:
+        failures.append(f"interrupted in round {number + 1}")
     return values, failures
+
+
+def _round(
+    number: int,
+    rounds: int,
+    workloads: Sequence[Workload],
+    contenders: Sequence[Contender],
+    sizes: Sizes,
+    values: Values,
+    failures: list[str],
+    tell: Callable[[str], None],
+) -> None:
+    for workload in workloads:
+        able = [one for one in contenders if workload.name in one.workloads]
+        # Whoever comes first in one round comes later in the next.
+        turn = number % len(able) if able else 0
+        for contender in able[turn:] + able[:turn]:
+            with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+                try:
+                    found = in_child(contender.name, [workload.name], sizes, Path(directory))
+                except MeasurementError as error:
+                    failures.append(f"round {number + 1}: {error}")
+                    lines = failures[-1].splitlines()
+                    tell(f"  FAILED {lines[0]} {lines[-1]}")
+                    continue
+            for name, value in found[workload.name].items():
+                values.setdefault(name, {}).setdefault(contender.name, []).append(value)
+                tell(f"  {number + 1}/{rounds} {name:16} {contender.name:10} {value:12.3f}")

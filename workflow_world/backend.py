@@ -258,7 +258,8 @@ class MessageStore(Protocol):
         """End deliveries, each only while its lease token still matches (spec 4.3).
 
         A message that returns to pending is no wake-up any more. With ``unless_key_held`` and
-        another unfinished message holding the key, it completes instead, and keeps its old key.
+        another unfinished message holding the key, it completes instead, and only its status,
+        times and last error change.
         The intent, if any, is decided and applied in the same transaction; its refusal is
         ignored.
 
@@ -267,7 +268,8 @@ class MessageStore(Protocol):
         ...
 
     async def reap(self) -> int:
-        """Return every expired lease to pending, attempt and due time unchanged (spec 4.9).
+        """Return every expired lease to pending, attempt and due time unchanged (spec 4.9); none
+        of them is a wake-up any more.
 
         Returns: how many.
         """
@@ -276,8 +278,10 @@ class MessageStore(Protocol):
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         """Enqueue what the sweep found missing, if it is still missing (spec 4.10).
 
-        With a step: only while the step is not final and no unfinished or failed message of it
-        exists. Without: only while the run has not ended and has no unfinished message.
+        Only while the run has not ended. With a step: only while the step is not final and
+        neither an unfinished or failed message of it exists nor another unfinished message holds
+        its key. Without: only while the run has no unfinished message. The message falls due at
+        ``wake_up.available_at`` or now, whichever is later; ``key_ttl`` does not count here.
 
         Returns: the message id, or None when nothing was missing any more.
         """
@@ -313,7 +317,7 @@ class MessageStore(Protocol):
     async def get_message(self, message_id: str) -> Message | None: ...
 
     async def retry(self, message_id: str) -> bool:
-        """Make a failed or completed message pending again: attempt 1, due now.
+        """Make a failed or completed message pending again: attempt 1, due now, no wake-up.
 
         Returns: False when there is no such message, or it is unfinished, or another unfinished
         message holds its key.

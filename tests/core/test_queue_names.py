@@ -66,7 +66,7 @@ def test_bad_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "__wkf_", "__wkf_workflow", "__wkf_workflow_x", "__N_wkf_step_", "__wkf_step_\n"]
+    "prefix", ["", "__wkf_", "__wkf_workflow", "_wkf_workflow_x", "__N_wkf_step_", "\n__wkf_step_"]
 )
 def test_bad_prefixes(prefix: str) -> None:
     with pytest.raises(InvalidQueueNameError):

@@ -58,9 +58,7 @@ async def open_first(world: World) -> None:
 async def work(world: World) -> None:
     """A worker whose handler never ends."""
 
-    async def handler(
-        message: object, *, attempt: int, queue_name: str, message_id: str
-    ) -> None:
+    async def handler(message: object, *, attempt: int, queue_name: str, message_id: str) -> None:
         say(message_id)
         await asyncio.Event().wait()
 

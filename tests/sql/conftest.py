@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from workflow_world import World, create_world
-from workflow_world.sql import SqlBackend, open_backend
+from workflow_world.sql import SqlBackend, migrate, open_backend
 from workflow_world.sql.database import Database
 
 from .helpers import Child, Trace
@@ -38,9 +38,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def ours() -> set[threading.Thread]:
-    return {
-        thread for thread in threading.enumerate() if thread.name.startswith("workflow-world")
-    }
+    return {thread for thread in threading.enumerate() if thread.name.startswith("workflow-world")}
 
 
 @pytest.fixture
@@ -52,6 +50,14 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(path: Path) -> str:
     return f"file:{path}"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A new database at the newest revision, for tests that need many."""
+    path = tmp_path_factory.mktemp("template") / "w.db"
+    migrate.upgrade(f"file:{path}", environ={})
+    return path.read_bytes()
 
 
 @pytest.fixture

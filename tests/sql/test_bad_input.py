@@ -148,51 +148,40 @@ async def test_a_file_that_is_not_sqlite(
     assert content(path.parent) == before
 
 
-def whole(path: Path) -> bytearray:
-    migrate.upgrade(f"file:{path}", environ={})
-    return bytearray(path.read_bytes())
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda whole: whole[:5000],
+    "only the header": lambda whole: whole[:60],
+    "garbage inside": lambda whole: whole[:100] + b"\xff" * 5900 + whole[6000:],
+}
 
 
-def truncated(path: Path) -> None:
-    path.write_bytes(whole(path)[:5000])
+@pytest.fixture(params=DAMAGES.values(), ids=DAMAGES.keys())
+def damaged(request: pytest.FixtureRequest, path: Path, template: bytes) -> dict[str, bytes | None]:
+    """A damaged database is there. Gives: the content of its folder."""
+    path.write_bytes(request.param(template))
+    return content(path.parent)
 
 
-def only_the_header(path: Path) -> None:
-    path.write_bytes(whole(path)[:60])
-
-
-def garbage_inside(path: Path) -> None:
-    data = whole(path)
-    data[100:6000] = b"\xff" * 5900
-    path.write_bytes(data)
-
-
-DAMAGED: list[Callable[[Path], None]] = [truncated, only_the_header, garbage_inside]
-
-
-@pytest.mark.parametrize("damage", DAMAGED)
 async def test_a_damaged_file(
-    make_world: MakeWorld, path: Path, damage: Callable[[Path], None]
+    make_world: MakeWorld, path: Path, damaged: dict[str, bytes | None]
 ) -> None:
-    damage(path)
-    before = content(path.parent)
     error = await refused(make_world(), "SQLite:", "restore a backup")
     assert isinstance(error, BackendError)
     assert isinstance(error.__cause__, Exception)
-    assert content(path.parent) == before
+    assert content(path.parent) == damaged
 
 
-@pytest.mark.parametrize("damage", DAMAGED)
 @pytest.mark.parametrize("command", [migrate.current, migrate.check, migrate.upgrade])
 def test_a_damaged_file_and_the_schema_commands(
-    url: str, path: Path, damage: Callable[[Path], None], command: Callable[..., object]
+    url: str,
+    path: Path,
+    damaged: dict[str, bytes | None],
+    command: Callable[..., object],
 ) -> None:
-    damage(path)
-    before = content(path.parent)
     with pytest.raises(WorldError) as caught:
         command(url, environ={})
     one_clear_line(caught.value, "SQLite:")
-    assert content(path.parent) == before
+    assert content(path.parent) == damaged
 
 
 # --- databases of somebody else --------------------------------------------------------------

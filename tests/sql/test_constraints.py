@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from workflow_world.core.events import SINGLE_EVENTS, STEP_OUTCOMES
-from workflow_world.sql import migrate
 
 from .helpers import raw
 
@@ -87,8 +86,8 @@ DONE: Row = {"status": "completed", "processed_at": 5}
 
 
 @pytest.fixture
-def database(path: Path, url: str) -> Iterator[sqlite3.Connection]:
-    migrate.upgrade(url, environ={})
+def database(path: Path, template: bytes) -> Iterator[sqlite3.Connection]:
+    path.write_bytes(template)
     with raw(path) as connection:
         connection.execute("PRAGMA foreign_keys=ON")
         for run_id in ("wrun_1", "wrun_2"):

@@ -1,4 +1,4 @@
-"""Read-only places and full disks: typed errors, reads go on, and all is well when space is back."""
+"""Read-only places and full disks: typed errors, reads go on, and space that is back is used."""
 
 from __future__ import annotations
 
@@ -95,9 +95,10 @@ async def test_looking_at_the_version_in_a_read_only_folder(
     freeze(path)
     freeze(path.parent)
     try:
-        assert migrate.current(url, environ={}) == migrate.HEAD
+        found, text = migrate.current(url, environ={}), ""
     except BackendError as error:
-        assert "\n" not in str(error)
+        found, text = None, str(error)
+    assert found == migrate.HEAD or ("SQLite: " in text and "\n" not in text)
 
 
 # --- full ------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ async def test_a_full_disk(trace: Trace, world: World, path: Path) -> None:
     await create_run(world, "wrun_1")
     limit(trace, 8)
     for _ in range(2):
-        with pytest.raises(BackendError, match="disk is full.*free some space") as caught:
+        with pytest.raises(BackendError, match=r"disk is full.*free some space") as caught:
             await world.streams.write("wrun_1", "big", b"x" * 1_000_000)
         assert "\n" not in str(caught.value)
     # Nothing of it was written, and reads go on.
@@ -127,9 +128,7 @@ async def test_a_full_disk(trace: Trace, world: World, path: Path) -> None:
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_a_full_disk_in_the_middle_of_a_batch(
-    trace: Trace, world: World, path: Path
-) -> None:
+async def test_a_full_disk_in_the_middle_of_a_batch(trace: Trace, world: World, path: Path) -> None:
     """SQLite may roll the whole transaction back: then everyone hears why, and nobody gets half."""
     await create_run(world, "wrun_1")
     database = world.backend.database  # type: ignore[attr-defined]
@@ -140,9 +139,7 @@ async def test_a_full_disk_in_the_middle_of_a_batch(
             asyncio.create_task(world.streams.write("wrun_1", name, b"x" * size))
             for name, size in sizes.items()
         ]
-    results = dict(
-        zip(sizes, await asyncio.gather(*writers, return_exceptions=True), strict=True)
-    )
+    results = dict(zip(sizes, await asyncio.gather(*writers, return_exceptions=True), strict=True))
     failed = {name: error for name, error in results.items() if isinstance(error, Exception)}
     assert "big" in failed
     for error in failed.values():

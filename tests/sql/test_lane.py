@@ -101,9 +101,7 @@ async def test_a_failing_operation_leaves_its_neighbours_alone(
     await database.write(adding(7))
     async with Held(database):
         trace.clear()
-        writers = [
-            asyncio.create_task(database.write(adding(100 + n, n))) for n in range(5, 10)
-        ]
+        writers = [asyncio.create_task(database.write(adding(100 + n, n))) for n in range(5, 10)]
     results = await asyncio.gather(*writers, return_exceptions=True)
     assert [result for result in results if not isinstance(result, BaseException)] == [2] * 4
     (error,) = (result for result in results if isinstance(result, BaseException))
@@ -162,7 +160,13 @@ async def test_any_other_error_leaves_the_neighbours_alone(
             asyncio.create_task(database.write(fail if n == 2 else adding(n))) for n in range(5)
         ]
     results = await asyncio.gather(*writers, return_exceptions=True)
-    assert [isinstance(result, Exception) for result in results] == [False, False, True, False, False]
+    assert [isinstance(result, Exception) for result in results] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert numbers(path) == [0, 1, 3, 4]
 
 

@@ -32,9 +32,7 @@ pytestmark = pytest.mark.anyio
         ({"concurrency": 0}, "concurrency"),
     ],
 )
-def test_values_that_cannot_work(
-    tmp_path: Path, options: dict[str, Any], word: str
-) -> None:
+def test_values_that_cannot_work(tmp_path: Path, options: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word) as caught:
         create_world(f"file:{tmp_path / 'w.db'}", **options)
     assert "\n" not in str(caught.value)
@@ -80,7 +78,7 @@ def test_hostile_table_prefixes(tmp_path: Path, prefix: str) -> None:
     assert content(tmp_path) == {}
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("prefix", [PREFIXES[0], "x y", "sqlite_"])
 def test_hostile_table_prefixes_in_printed_sql(prefix: str) -> None:
     """What is printed is meant to be run by somebody."""
     with pytest.raises(ConfigurationError, match="table_prefix"):

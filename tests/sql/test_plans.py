@@ -6,14 +6,13 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from workflow_world.core.paging import Query
-from workflow_world.sql import lists, migrate
+from workflow_world.sql import lists
 from workflow_world.sql.compiled import Statement
 from workflow_world.sql.queue_statements import QueueStatements
 from workflow_world.sql.run_statements import RunStatements
@@ -29,10 +28,13 @@ RUNS, QUEUE = RunStatements(tables()), QueueStatements(tables())
 CHUNKS, STRANDED = ChunkStatements(tables()), StrandedReader(tables())
 
 
-@pytest.fixture(params=["new", "analyzed"])
-def explain(request: pytest.FixtureRequest, url: str, path: Path) -> Iterator[Explain]:
+@pytest.fixture(scope="module", params=["new", "analyzed"])
+def explain(
+    request: pytest.FixtureRequest, template: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Explain]:
     """The plan of a statement, on a new database and on one whose planner has statistics."""
-    migrate.upgrade(url, environ={})
+    path = tmp_path_factory.mktemp("plans") / "w.db"
+    path.write_bytes(template)
     dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
     with raw(path) as connection:
         if request.param == "analyzed":
@@ -52,16 +54,16 @@ def fill(connection: sqlite3.Connection) -> None:
     connection.executescript(f"""
         INSERT INTO workflow_runs (run_id, status, deployment_id, workflow_name, attributes,
             created_at, updated_at, completed_at)
-        {numbers} SELECT 'wrun_' || i, iif(i % 10, 'completed', 'running'), 'd', 'w' || i % 5, '{{}}',
+        {numbers} SELECT 'wrun_' || i, iif(i % 10, 'completed', 'running'), 'd', 'w' || (i % 5), '{{}}',
             i, i, iif(i % 10, i, NULL) FROM n;
         INSERT INTO workflow_steps (run_id, step_id, step_name, status, attempt, created_at,
             updated_at, completed_at)
-        {numbers} SELECT 'wrun_' || i % 20 * 10, 's' || i, 's', iif(i % 10, 'completed', 'running'),
+        {numbers} SELECT 'wrun_' || (i % 20 * 10), 's' || i, 's', iif(i % 10, 'completed', 'running'),
             1, i, i, iif(i % 10, i, NULL) FROM n;
         INSERT INTO workflow_events (run_id, position, event_id, event_type, correlation_id,
             spec_version, created_at)
-        {numbers} SELECT 'wrun_' || i % 4 * 10, i + 1, 'e' || i,
-            iif(i % 2, 'step_created', 'step_completed'), 's' || i / 2, 5, i FROM n;
+        {numbers} SELECT 'wrun_' || (i % 4 * 10), i + 1, 'e' || i,
+            iif(i % 2, 'step_created', 'step_completed'), 's' || (i / 2), 5, i FROM n;
         INSERT INTO workflow_hooks (run_id, hook_id, token, owner_id, project_id, environment,
             created_at)
         {numbers} SELECT 'wrun_' || i, 'h' || i, 't' || i, '', '', '', i FROM n;
@@ -74,7 +76,7 @@ def fill(connection: sqlite3.Connection) -> None:
             'wrun_' || i, iif(i % 2, 's' || i, NULL), 0, i, i, iif(i % 20 > 1, i, NULL) FROM n;
         INSERT INTO stream_chunks (run_id, stream_name, chunk_index, chunk_id, data, is_eof,
             created_at)
-        {numbers} SELECT 'wrun_' || i % 4, 's', i / 4, 'c' || i, x'00', 0, i FROM n;
+        {numbers} SELECT 'wrun_' || (i % 4), 's', i / 4, 'c' || i, x'00', 0, i FROM n;
         ANALYZE;
     """)
 
@@ -86,12 +88,21 @@ INTENDED: list[tuple[Statement, str]] = [
     (RUNS.token_holder, "uq_hooks_token (token=?)"),
     (RUNS.resumed, "uq_events_resume (run_id=? AND resume_id=?)"),
     (RUNS.log, "sqlite_autoindex_workflow_events_1 (run_id=? AND position>?)"),
-    (RUNS.related(("wait_created", "wait_completed")), "uq_events_once (run_id=? AND correlation_id=?"),
-    (RUNS.related(("hook_created", "hook_conflict")), "uq_events_once (run_id=? AND correlation_id=?"),
+    (
+        RUNS.related(("wait_created", "wait_completed")),
+        "uq_events_once (run_id=? AND correlation_id=?",
+    ),
+    (
+        RUNS.related(("hook_created", "hook_conflict")),
+        "uq_events_once (run_id=? AND correlation_id=?",
+    ),
     (RUNS.related(("attr_set",)), "uq_events_once (run_id=? AND correlation_id=?"),
     (RUNS.close_waits, "ix_events_open_waits (run_id=?"),
     (QUEUE.ready("pending", serialize=True, prefixes=None), "ix_queue_claim (available_at<?)"),
-    (QUEUE.ready("pending", serialize=False, prefixes=("a", "b")), "ix_queue_claim (available_at<?)"),
+    (
+        QUEUE.ready("pending", serialize=False, prefixes=("a", "b")),
+        "ix_queue_claim (available_at<?)",
+    ),
     (QUEUE.ready("pending", serialize=True, prefixes=("a",)), "ix_queue_claim (available_at<?)"),
     (QUEUE.ready("processing", serialize=True, prefixes=None), "ix_queue_leases (leased_until<?)"),
     (QUEUE.next_due(None), "ix_queue_claim (available_at>?)"),
@@ -105,7 +116,10 @@ INTENDED: list[tuple[Statement, str]] = [
     (QUEUE.prunable, "ix_queue_finished (status=?"),
     (QUEUE.settle, "sqlite_autoindex_queue_messages_1 (message_id=?)"),
     (CHUNKS.tail, "sqlite_autoindex_stream_chunks_1 (run_id=? AND stream_name=?)"),
-    (CHUNKS.page, "sqlite_autoindex_stream_chunks_1 (run_id=? AND stream_name=? AND chunk_index>?)"),
+    (
+        CHUNKS.page,
+        "sqlite_autoindex_stream_chunks_1 (run_id=? AND stream_name=? AND chunk_index>?)",
+    ),
     (CHUNKS.names, "ix_streams_of_run (run_id=?)"),
     (STRANDED.candidates, "ix_runs_active (run_id>?)"),
     (STRANDED.candidates, "ix_queue_unfinished_of_run (run_id=?)"),
@@ -115,9 +129,7 @@ INTENDED: list[tuple[Statement, str]] = [
 @pytest.mark.parametrize(
     ("statement", "index"), INTENDED, ids=[f"{one[0].name}: {one[1]}" for one in INTENDED]
 )
-def test_hot_statements_use_their_index(
-    explain: Explain, statement: Statement, index: str
-) -> None:
+def test_hot_statements_use_their_index(explain: Explain, statement: Statement, index: str) -> None:
     plan = explain(statement)
     assert any(f" INDEX {index}" in line for line in plan), plan
 

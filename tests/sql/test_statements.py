@@ -127,9 +127,7 @@ async def test_a_message_from_enqueue_to_settled(trace: Trace, running: World) -
         *("BEGIN IMMEDIATE", *SEARCH, "UPDATE queue_messages", *NEXT_DUE, "COMMIT"),
     ]
     (message,) = (await running.messages.list()).data
-    settlement = settle(
-        message, Done(), now=message.updated_at, spread=0.0, limits=Limits()
-    )
+    settlement = settle(message, Done(), now=message.updated_at, spread=0.0, limits=Limits())
     settled = running.backend.messages.settle([(settlement, None)])
     assert await cost(trace, settled) == ["BEGIN IMMEDIATE", "UPDATE queue_messages", "COMMIT"]
 
@@ -158,9 +156,7 @@ async def test_an_idle_worker_never_takes_the_write_lock(trace: Trace, running: 
     assert await cost(trace, claim(running)) == ["BEGIN", *SEARCH, *NEXT_DUE, "COMMIT"]
 
 
-async def test_twenty_messages_are_claimed_in_one_transaction(
-    trace: Trace, running: World
-) -> None:
+async def test_twenty_messages_are_claimed_in_one_transaction(trace: Trace, running: World) -> None:
     for n in range(20):
         await running.queue(QUEUE, {"n": n})
     heads = await cost(trace, claim(running, 20))
@@ -226,13 +222,15 @@ async def test_a_list_is_one_statement_whatever_its_size(
 @pytest.mark.parametrize("size", [1, 31])
 async def test_get_many_is_one_statement(trace: Trace, filled: World, size: int) -> None:
     ids = [f"wrun_more_{n}" for n in range(size)]
-    assert await cost(trace, filled.runs.get_many(ids)) == ["BEGIN", "SELECT workflow_runs", "COMMIT"]
+    assert await cost(trace, filled.runs.get_many(ids)) == [
+        "BEGIN",
+        "SELECT workflow_runs",
+        "COMMIT",
+    ]
 
 
 @pytest.mark.parametrize("limit", [1, 200])
-async def test_the_sweep_is_two_statements_a_page(
-    trace: Trace, filled: World, limit: int
-) -> None:
+async def test_the_sweep_is_two_statements_a_page(trace: Trace, filled: World, limit: int) -> None:
     heads = await cost(trace, filled.backend.runs.stranded(after=None, limit=limit))
     assert len(heads) == 4
     assert heads[0] == "BEGIN"

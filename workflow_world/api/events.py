@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from dataclasses import replace
+from typing import Any, cast
 
 from ..codec import without_undefined
 from ..core import events as event_types
@@ -157,7 +157,16 @@ class Events:
 
 def _copied(page: Page[Event]) -> Page[Event]:
     """The events with data of their own, for the caller to do with as it likes (spec 2.11)."""
-    return replace(page, data=[replace(e, event_data=deepcopy(e.event_data)) for e in page.data])
+    return replace(page, data=[replace(e, event_data=_fresh(e.event_data)) for e in page.data])
+
+
+def _fresh(value: Any) -> Any:
+    """The value with maps and lists of its own; everything else in it is immutable."""
+    if isinstance(value, dict):
+        return {key: _fresh(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list):
+        return [_fresh(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def _dated(event: NewEvent) -> NewEvent:

@@ -21,6 +21,8 @@ from .context import Context, check_id
 RESERVED_HEADERS: Final = frozenset(
     {"content-type", "x-vqs-queue-name", "x-vqs-message-id", "x-vqs-message-attempt"}
 )
+_LONGEST_DELAY_S: Final = 1e10
+"""Three centuries: what a date can still hold."""
 
 
 class Messages:
@@ -63,9 +65,10 @@ class Messages:
         parse(queue_name)
         if idempotency_key is not None and not is_safe_id(idempotency_key):
             raise InvalidRequestError("idempotency_key must be 1 to 512 characters without NUL")
-        delay = max(0.0, delay_seconds or 0.0)
-        if not delay < 1e10:
+        delay = delay_seconds or 0.0
+        if not delay < _LONGEST_DELAY_S:
             raise InvalidRequestError(f"delay_seconds must be a number of seconds, not {delay}")
+        delay = max(0.0, delay)
         subject = subject_of(message)
         for name, value in (("runId", subject.run_id), ("stepId", subject.step_id)):
             if value is not None:

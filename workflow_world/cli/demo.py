@@ -20,7 +20,7 @@ from .common import verbose_option
     help="Leave the database, the workflow and the worker's log here. Default: a temporary one.",
 )
 def demo(directory: Path | None) -> None:
-    """Kill a worker in the middle of a workflow and watch the next one carry on.
+    """Kill a worker in mid-workflow and watch the next carry on.
 
     Takes about ten seconds. Exits with 1 when anything was lost, repeated or wrong.
     """

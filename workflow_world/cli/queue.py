@@ -50,9 +50,9 @@ def status(target: Target, as_json: bool) -> None:
     "--failed", is_flag=True, help="Failed messages too, whatever their retention time says."
 )
 def purge(target: Target, older_than: float, failed: bool) -> None:
-    """Delete completed messages now, without waiting for their retention time.
+    """Delete completed messages now.
 
-    Failed messages are kept for inspection unless --failed is given. Messages that are not
+    They would go by themselves when their retention time is over. Failed messages are kept for inspection unless --failed is given. Messages that are not
     finished, and the runs themselves, are never touched.
     """
     count = _with_world(target, lambda world: _purge(world, older_than, failed=failed))

@@ -23,7 +23,7 @@ from .common import CommandError, Target, is_verbose, target_options, verbose_op
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.pass_context
 def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
-    """Import each MODULE and run its workflows and steps until SIGTERM or SIGINT.
+    """Run the workflows of each MODULE until SIGTERM or SIGINT.
 
     The World is installed before the modules are imported, so they need not do it. On the first
     signal the worker claims nothing more and lets running steps end, for 30 seconds at most; on

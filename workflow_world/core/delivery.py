@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 from .entities import Message, MessageStatus
-from .values import iso_ms
+from .values import iso_ms, without_credentials
 
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 60.0
@@ -134,8 +134,12 @@ def dead(message: Message, reason: str, now: datetime) -> Settlement:
 
 
 def error_record(text: str, status: int | None, now: datetime) -> dict[str, object]:
-    """``last_error``: the text cut to 2 KiB, the HTTP status if there was one, and when."""
-    cut = text.encode("utf-8", "replace")[:MAX_ERROR_BYTES].decode("utf-8", "ignore")
+    """``last_error``: the text without credentials, cut to 2 KiB; the HTTP status; and when."""
+    cut = (
+        without_credentials(text)
+        .encode("utf-8", "replace")[:MAX_ERROR_BYTES]
+        .decode("utf-8", "ignore")
+    )
     record: dict[str, object] = {"message": cut.replace("\0", ""), "at": iso_ms(now)}
     if status is not None:
         record["status"] = status

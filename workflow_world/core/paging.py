@@ -141,7 +141,7 @@ def page_of(
     """
     has_more = len(rows) > query.limit
     data = tuple(rows[: query.limit])
-    follows = query.kind == "events" and query.run_id is not None
+    follows = query.kind == "events" and query.run_id is not None and query.correlation_id is None
     if data and (has_more or follows):
         next_cursor: str | None = encode_cursor(query, key(data[-1]))
     else:

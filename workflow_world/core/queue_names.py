@@ -13,7 +13,7 @@ _NAME: Final = re.compile(
     r"(?P<prefix>__(?:(?P<namespace>[a-z][a-z0-9]*)_)?wkf_(?P<kind>workflow|step)_)(?P<tail>.+)",
     re.DOTALL,
 )
-_PREFIX: Final = re.compile(r"__(?:[a-z][a-z0-9]*_)?wkf_(?:workflow|step)_")
+_PREFIX: Final = re.compile(r"__(?:[a-z][a-z0-9]*_)?wkf_(?:workflow|step)_.*", re.DOTALL)
 _MAX_LENGTH: Final = 2048
 
 
@@ -47,7 +47,10 @@ def parse(name: str) -> QueueName:
 
 
 def check_prefix(prefix: str) -> str:
-    """Raises: InvalidQueueNameError when no queue name can start with ``prefix`` as its prefix."""
+    """A handler's prefix: that of a kind of queue, or longer, down to one queue.
+
+    Raises: InvalidQueueNameError when no queue name starts with it.
+    """
     if _PREFIX.fullmatch(prefix) is None:
         raise InvalidQueueNameError(f"Invalid queue name prefix {prefix!r:.120}")
     return prefix

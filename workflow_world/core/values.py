@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 MAX_ID: Final = 512
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CREDENTIALS: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -39,6 +41,11 @@ def is_safe_id(value: str, limit: int | None = MAX_ID) -> bool:
     except UnicodeEncodeError:  # a lone surrogate cannot be stored as text
         return False
     return True
+
+
+def without_credentials(text: str) -> str:
+    """The text with ``user:password@`` taken out of every URL in it."""
+    return _CREDENTIALS.sub(r"\1***@", text)
 
 
 def utf16_length(text: str) -> int:

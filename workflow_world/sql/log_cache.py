@@ -51,9 +51,7 @@ class LogCache:
         return fresh
 
     def _rows(self, session: Session, run_id: str, position: int, limit: int) -> list[Row]:
-        return session.all(
-            self._statements.log, run_id=run_id, position=position, row_limit=limit
-        )
+        return session.all(self._statements.log, run_id=run_id, position=position, row_limit=limit)
 
     def _keep(self, run_id: str, events: list[Event], cost: int) -> None:
         with self._lock:

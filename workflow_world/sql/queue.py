@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from ..core.decision import Decision
 from ..core.delivery import Settlement
 from ..core.entities import Message, MessageStatus, QueueStats
 from ..core.recovery import WakeUp
-from ..core.values import to_ms
+from ..core.values import from_ms, to_ms
 from ..ids import new_ulid
 from ..signals import QUEUE, run_topic
 from .compiled import Row, Session
@@ -208,24 +209,33 @@ class SqlMessageStore:
         self, session: Session, one: Settlement, intent: Intent | None, ended: list[str]
     ) -> bool:
         s = self._statements
-        status, key = one.status, one.idempotency_key
-        if one.unless_key_held and session.one(s.key_holder, key=key, except_id=one.message_id):
-            # Another message will wake the run: this one is done, and gives up no key of its own.
+        if one.unless_key_held and session.one(
+            s.key_holder, key=one.idempotency_key, except_id=one.message_id
+        ):
+            # Another message will wake the run: this one is done, and takes nothing from it.
             row = session.one(s.get, message_id=one.message_id)
-            status, key = "completed", None if row is None else row[7]
-        processed = None if status == "pending" else to_ms(one.updated_at)
+            if row is None:
+                return False
+            one = replace(
+                one,
+                status="completed",
+                attempt=row[4],
+                deliveries=row[6],
+                idempotency_key=row[7],
+                available_at=from_ms(row[8]),
+            )
         count = session.run(
             s.settle,
             b_message_id=one.message_id,
             b_token=one.lease_token,
-            v_status=status,
+            v_status=one.status,
             v_attempt=one.attempt,
             v_deliveries=one.deliveries,
             v_available_at=to_ms(one.available_at),
             v_updated_at=to_ms(one.updated_at),
-            v_idempotency_key=key,
+            v_idempotency_key=one.idempotency_key,
             v_last_error=json_of(one.last_error),
-            v_processed_at=processed,
+            v_processed_at=None if one.status == "pending" else to_ms(one.updated_at),
         )
         if count and intent is not None:
             verdict = self._runs.decide(session, intent)

@@ -16,6 +16,7 @@ from ..codec import decode
 from ..core.delivery import Again, Done, Failed, Outcome, Unreachable
 from ..core.entities import Message
 from ..core.queue_names import parse
+from ..core.values import without_credentials
 from ..errors import BackendError
 from ..http import QueueHandler
 from ..settings import Settings
@@ -62,7 +63,14 @@ class Deliverer:
         return None
 
     async def deliver(self, message: Message) -> Outcome:
-        """Never raises but for cancellation."""
+        """Never raises but for cancellation: what goes wrong is the delivery's outcome."""
+        try:
+            return await self._deliver(message)
+        except Exception as error:
+            logger.exception("Message %s could not be delivered", message.message_id)
+            return Failed(message=summary_of(error))
+
+    async def _deliver(self, message: Message) -> Outcome:
         try:
             payload: object = decode(message.payload)
         except BackendError as error:
@@ -90,17 +98,19 @@ class Deliverer:
         }
         headers |= {
             "content-type": self._settings.content_type,
-            NAME_HEADER: message.queue_name.encode().decode("latin-1"),
+            NAME_HEADER: message.queue_name,
             ID_HEADER: message.message_id,
             ATTEMPT_HEADER: str(message.attempt),
         }
+        encoded = {name.encode(): value.encode() for name, value in headers.items()}
         try:
             response = await self._http().post(
-                url, content=message.payload if is_cbor else to_json(payload), headers=headers
+                url, content=message.payload if is_cbor else to_json(payload), headers=encoded
             )
         except _NOT_THERE as error:
-            logger.error("The application at %s cannot be reached: %s", url, error)
-            return Unreachable(message=f"{type(error).__name__}: {url} cannot be reached")
+            shown = without_credentials(url)
+            logger.error("The application at %s cannot be reached: %s", shown, error)
+            return Unreachable(message=f"{type(error).__name__}: {shown} cannot be reached")
         except httpx.InvalidURL as error:
             return Failed(message=f"The callback URL is invalid: {error}")
         except httpx.HTTPError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from ..core.delivery import Again
+from ..core.values import without_credentials
 from ..errors import BackendError, InvalidRequestError
 from ..http import Continuation, HTTPHandler, HTTPRequest, HTTPResponse, QueueHandler
 from ..wire import decode_body
@@ -76,11 +77,19 @@ def summary_of(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[Any]", error).exceptions[0]
     line = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {line}"[:_SUMMARY_LENGTH]
+    return without_credentials(f"{type(error).__name__}: {line}")[:_SUMMARY_LENGTH]
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+    """Headers by lower-case name; values that are UTF-8 under the server's Latin-1 are read so."""
+    return {name.lower(): _utf8(value) for name, value in headers.items()}
+
+
+def _utf8(value: str) -> str:
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _http_handler(prefix: str, handler: QueueHandler) -> HTTPHandler:

@@ -361,8 +361,8 @@ async def test_only_bare_wake_ups_are_coalesced(
     first = await world.queue(QUEUE_NAME, message, **options)
     second = await world.queue(QUEUE_NAME, {"runId": "wrun_1"})
     assert second != first
-    again = dict(options) if "idempotency_key" not in options else {"idempotency_key": "k2"}
-    third = await world.queue(QUEUE_NAME, message, **again)
+    other_key: dict[str, Any] = {"idempotency_key": "k2"} if "idempotency_key" in options else {}
+    third = await world.queue(QUEUE_NAME, message, **{**options, **other_key})
     assert third not in (first, second)
 
 

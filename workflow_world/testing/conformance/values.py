@@ -77,7 +77,7 @@ PLAIN: Final = cast(
 
 def same(left: Any, right: Any) -> bool:
     """Equal in value and in type, all the way down: ``True`` is not ``1``."""
-    kind: type[Any] = type(left)
+    kind = cast("type[object]", type(left))
     if kind is not type(right):
         return False
     if kind is dict:

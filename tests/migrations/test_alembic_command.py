@@ -1,0 +1,100 @@
+"""``alembic`` itself, from a checkout with its ini file, as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow_world.sql import migrate
+
+from .helpers import ROOT, TABLES, VERSION, ask, schema, table_names
+
+
+def alembic(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=ROOT,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def good(*arguments: str, **env: str) -> str:
+    done = alembic(*arguments, **env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_up_down_and_up_again(url: str, path: Path, tmp_path: Path) -> None:
+    env = {"WORKFLOW_DATABASE_URL": url}
+    good("upgrade", "head", **env)
+    assert table_names(path) == {*TABLES, VERSION}
+    assert migrate.HEAD in good("current", **env)
+    good("check", **env)
+    first = schema(path)
+
+    good("downgrade", "base", **env)
+    assert table_names(path) == {VERSION}
+    assert ask(path, f"SELECT * FROM {VERSION}") == []
+    assert migrate.current(url, environ={}) is None
+
+    good("upgrade", "head", **env)
+    assert schema(path) == first
+    migrate.check(url, environ={})
+    assert ask(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_database_that_went_down_to_base_comes_up_by_the_package(url: str, path: Path) -> None:
+    good("upgrade", "head", WORKFLOW_DATABASE_URL=url)
+    good("downgrade", "base", WORKFLOW_DATABASE_URL=url)
+    migrate.upgrade(url, environ={})
+    migrate.check(url, environ={})
+
+
+def test_alembic_and_the_package_make_the_same(url: str, path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    good("upgrade", "head", WORKFLOW_DATABASE_URL=url)
+    migrate.upgrade(f"file:{other}", environ={})
+    assert schema(path) == schema(other)
+    assert (
+        "up to date" not in alembic("upgrade", "head", WORKFLOW_DATABASE_URL=f"file:{other}").stderr
+    )
+
+
+def test_the_url_and_a_prefix_on_the_command_line(url: str, path: Path) -> None:
+    x = ("-x", f"url={url}", "-x", "table_prefix=x_")
+    good(*x, "upgrade", "head", WORKFLOW_DATABASE_URL="file:/nowhere/else.db")
+    assert table_names(path) == {f"x_{name}" for name in (*TABLES, VERSION)}
+    migrate.check(url, environ={}, table_prefix="x_")
+    good(*x, "check")
+    good(*x, "downgrade", "base")
+    assert table_names(path) == {f"x_{VERSION}"}
+
+
+def test_the_applications_tables_are_none_of_autogenerates_business(url: str, path: Path) -> None:
+    good("upgrade", "head", WORKFLOW_DATABASE_URL=url)
+    ask(path, "CREATE TABLE customers (id)")
+    good("check", WORKFLOW_DATABASE_URL=url)
+    good("downgrade", "base", WORKFLOW_DATABASE_URL=url)
+    assert table_names(path) == {"customers", VERSION}
+
+
+def test_offline_sql_is_what_the_package_prints(url: str, path: Path) -> None:
+    printed = good("upgrade", "head", "--sql", WORKFLOW_DATABASE_URL=url)
+    assert printed.strip() == migrate.offline_sql(url).strip()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("command", ["upgrade", "downgrade"])
+def test_tables_of_another_program_are_left_alone(url: str, path: Path, command: str) -> None:
+    ask(path, "CREATE TABLE workflow_runs (id TEXT PRIMARY KEY)")
+    alembic(command, "head" if command == "upgrade" else "base", WORKFLOW_DATABASE_URL=url)
+    assert ask(path, "SELECT name FROM pragma_table_info('workflow_runs')") == [("id",)]
+    assert table_names(path) - {VERSION} == {"workflow_runs"}
