@@ -1,8 +1,10 @@
 """The floor: an SDK World that costs nothing, so what is left is the SDK's own time.
 
 Dicts and lists, one asyncio task per message, no persistence, no copies, no coalescing of
-wake-ups. It keeps what the runtime relies on (a step is created and finished once, an
-idempotency key is held until its message is done) and checks nothing else.
+wake-ups. Twenty messages are in delivery at once, the default of our worker: without a bound, all
+wake-ups of a fan-out replay in step before any of them can end the run, and a World that costs
+nothing is the slowest of all. It keeps what the runtime relies on (a step is created and finished
+once, an idempotency key is held until its message is done) and checks nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 from vercel.workflow._internal import world as w
 
 _ATTEMPTS = 3
+_CONCURRENCY = 20
 _RUN_CLASSES: Mapping[str, tuple[str, type[w.BaseWorkflowRun]]] = {
     "run_started": ("running", w.NonFinalWorkflowRun),
     "run_completed": ("completed", w.CompletedWorkflowRun),
@@ -58,6 +61,7 @@ class FloorWorld(w.World):
         self._waiting: list[tuple[str, dict[str, Any], str | None, str]] = []
         self._keys: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
 
     async def get_deployment_id(self) -> str:
         return "dpl_floor"
@@ -122,6 +126,12 @@ class FloorWorld(w.World):
     ) -> None:
         if delay > 0:
             await asyncio.sleep(delay)
+        async with self._slots:
+            await self._handle(queue_name, body, key, message_id)
+
+    async def _handle(
+        self, queue_name: str, body: dict[str, Any], key: str | None, message_id: str
+    ) -> None:
         handler = self._handler(queue_name)
         assert handler is not None
         result = None

@@ -15,6 +15,7 @@ from .errors import BackendError, InvalidRequestError
 
 UNDEFINED: Final = cbor2.undefined
 MAX_DEPTH: Final = 400
+_CONTEXT_KEYS: Final = ("executionContext", "execution_context")
 
 
 def encode(value: object) -> bytes:
@@ -55,13 +56,18 @@ def decode_map(data: bytes | None) -> EventData | None:
     return None if data is None else decode(data)
 
 
+def has_undefined(data: Mapping[str, object]) -> bool:
+    """Whether ``without_undefined`` may have something to do."""
+    return any(value is UNDEFINED or name in _CONTEXT_KEYS for name, value in data.items())
+
+
 def without_undefined(data: Mapping[str, object]) -> dict[str, object]:
     """Event data without keys whose own value is undefined: at that level it means absent.
 
     The same holds for the own keys of an execution context (spec 1.9).
     """
     kept = {key: value for key, value in data.items() if value is not UNDEFINED}
-    for name in ("executionContext", "execution_context"):
+    for name in _CONTEXT_KEYS:
         context = kept.get(name)
         if isinstance(context, Mapping):
             kept[name] = without_undefined(cast("Mapping[str, object]", context))

@@ -110,6 +110,11 @@ class World:
         self._worker.wake()
         return http_handler
 
+    @property
+    def handled_prefixes(self) -> tuple[str, ...]:
+        """The queue-name prefixes that have a handler in this process."""
+        return self._handlers.prefixes
+
     async def start(self) -> None:
         """Start the worker: recover, then deliver messages until ``close``. Idempotent."""
         await self._worker.start()

@@ -51,8 +51,8 @@ def schema(path: Path) -> dict[str, Any]:
             continue  # Alembic's own
         if kind == "table":
             found[name] = {
-                "columns": ask(path, f'SELECT * FROM pragma_table_xinfo("{name}")'),
-                "keys": ask(path, f'SELECT * FROM pragma_foreign_key_list("{name}")'),
+                "columns": ask(path, "SELECT * FROM pragma_table_xinfo(?)", name),
+                "keys": ask(path, "SELECT * FROM pragma_foreign_key_list(?)", name),
                 "constraints": sorted(constraints(sql)),
             }
         else:

@@ -206,10 +206,10 @@ async def create_run(world: World, run_id: str) -> None:
 
 async def step_event(world: World, run_id: str, kind: str, step_id: str = "step_1") -> None:
     data: dict[str, dict[str, object]] = {
-        "step_created": {"stepName": "add", "input": [1]},
-        "step_completed": {"result": 2},
-        "step_failed": {"error": "boom"},
-        "step_retrying": {"error": "boom"},
+        "step_created": {"stepName": "add", "input": b"in"},
+        "step_completed": {"result": b"out"},
+        "step_failed": {"error": b"boom"},
+        "step_retrying": {"error": b"boom"},
     }
     event = {"eventType": kind, "correlationId": step_id, "eventData": data.get(kind)}
     await world.events.create(run_id, event)

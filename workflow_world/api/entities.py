@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ..core.entities import Hook, Page, Step, StepStatus, Wait
 from ..core.paging import DEFAULT_LIMITS, Query, clamp_limit
 from ..core.resolve import ResolveData, wants_payloads, without_payloads
+from ..core.values import is_safe_id
 from ..errors import HookNotFoundError, StepNotFoundError, WaitNotFoundError
 from .context import Context, SortOrder, check_id, one_more, ordered, page
 
@@ -72,7 +73,8 @@ class Hooks:
         """The live hook that holds the token. Raises: HookNotFoundError with ``token``."""
         payloads = wants_payloads(resolve_data)
         backend = await self._context.opened()
-        hook = await backend.runs.get_hook(token=token) if token and "\0" not in token else None
+        found = is_safe_id(token, limit=None)
+        hook = await backend.runs.get_hook(token=token) if found else None
         if hook is None:
             raise HookNotFoundError(token=token)
         return hook if payloads else without_payloads(hook)

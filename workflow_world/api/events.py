@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from ..codec import without_undefined
+from ..codec import has_undefined, without_undefined
 from ..core import events as event_types
 from ..core.decide import intent_for
 from ..core.entities import Event, EventResult, Page
@@ -59,14 +59,14 @@ class Events:
             TooEarlyError, RunNotSupportedError; nothing was written. BackendError.
         """
         proposed = event if isinstance(event, NewEvent) else NewEvent.from_mapping(event)
-        proposed = replace(
-            proposed,
-            resume_id=resume_id or proposed.resume_id,
-            payload_digest=resume_payload_digest or proposed.payload_digest,
-            event_data=None
-            if proposed.event_data is None
-            else without_undefined(proposed.event_data),
-        )
+        if resume_id is not None or resume_payload_digest is not None:
+            proposed = replace(
+                proposed,
+                resume_id=resume_id or proposed.resume_id,
+                payload_digest=resume_payload_digest or proposed.payload_digest,
+            )
+        if proposed.event_data is not None and has_undefined(proposed.event_data):
+            proposed = replace(proposed, event_data=without_undefined(proposed.event_data))
         checked = event_types.checked(run_id, proposed)
         if checked.event_type == "attr_set":
             check_shape(checked)

@@ -52,8 +52,9 @@ def status(target: Target, as_json: bool) -> None:
 def purge(target: Target, older_than: float, failed: bool) -> None:
     """Delete completed messages now.
 
-    They would go by themselves when their retention time is over. Failed messages are kept for inspection unless --failed is given. Messages that are not
-    finished, and the runs themselves, are never touched.
+    They would go by themselves when their retention time is over. Failed messages are kept for
+    inspection unless --failed is given. Messages that are not finished, and the runs themselves,
+    are never touched.
     """
     count = _with_world(target, lambda world: _purge(world, older_than, failed=failed))
     click.echo(f"{target}: deleted {count} finished message{'' if count == 1 else 's'}")

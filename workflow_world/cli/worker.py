@@ -25,20 +25,32 @@ from .common import CommandError, Target, is_verbose, target_options, verbose_op
 def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
     """Run the workflows of each MODULE until SIGTERM or SIGINT.
 
-    The World is installed before the modules are imported, so they need not do it. On the first
+    The World is installed before the modules are imported, so they need not do it; one that
+    does keeps its own. On the first
     signal the worker claims nothing more and lets running steps end, for 30 seconds at most; on
     the second it stops at once.
     """
     if not is_verbose(ctx):
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    world = install(target.url, table_prefix=target.table_prefix)
+    ours = install(target.url, table_prefix=target.table_prefix)
     import_modules(modules)
-    if not world._handlers.prefixes:  # pyright: ignore[reportPrivateUsage]
+    world = _installed(ours)
+    if not world.handled_prefixes:
         raise CommandError(
-            f"nothing to work on: importing {', '.join(modules)} created no Workflows() on this "
-            "World (a module that a worker imports must not call install() itself)"
+            f"nothing to work on: importing {', '.join(modules)} created no Workflows()"
+        )
+    if world is not ours and target.url is not None:
+        raise CommandError(
+            f"{', '.join(modules)} installs a World of its own: leave --url out to work on that"
         )
     asyncio.run(_work(world, f"{target} with {', '.join(modules)}"))
+
+
+def _installed(ours: World) -> World:
+    """The World in use after the imports: a module may have installed its own."""
+    from ..vercel import attached
+
+    return attached() or ours
 
 
 def import_modules(modules: Sequence[str]) -> None:

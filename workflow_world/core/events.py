@@ -158,6 +158,7 @@ def checked(run_id: str | None, event: NewEvent) -> NewEvent:
         ("runId", run_id),
         ("correlationId", event.correlation_id),
         ("resumeId", event.resume_id),
+        ("payloadDigest", event.payload_digest),
     ):
         if value is not None and not is_safe_id(value):
             raise InvalidRequestError(f"{name} must be 1 to 512 characters without NUL")

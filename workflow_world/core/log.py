@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import lru_cache
 
 from .entities import Event, EventData
 from .events import SLOT_IDS_SPEC_VERSION, NewEvent
@@ -59,13 +60,17 @@ def event_id(
     """
     if (spec_version or 1) >= SLOT_IDS_SPEC_VERSION:
         return f"evnt_{position:0{ULID_LENGTH}d}"
-    time = to_ms(created_at)
-    tail = hashlib.sha256(run_id.encode()).digest()[:_HASH_BYTES]
-    candidate = f"evnt_{encode_ulid(time, int.from_bytes(tail) << _POSITION_BITS | position)}"
+    time, tail = to_ms(created_at), _hash_of(run_id) << _POSITION_BITS | position
+    candidate = f"evnt_{encode_ulid(time, tail)}"
     if last is not None and candidate <= last.event_id:
         # A foreign id that is ahead of our clock (or of another prefix): step over it.
         previous = ulid_time(last.event_id.rpartition("_")[2])
         if previous is not None:
             time = max(time, previous + 1)
-        candidate = f"evnt_{encode_ulid(time, int.from_bytes(tail) << _POSITION_BITS | position)}"
+        candidate = f"evnt_{encode_ulid(time, tail)}"
     return candidate
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(run_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:_HASH_BYTES])

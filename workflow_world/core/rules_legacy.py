@@ -9,6 +9,7 @@ from .decision import Decision, Verdict
 from .entities import EventResult
 from .events import CURRENT_SPEC_VERSION
 from .rules import Given, conflict
+from .rules_hook import converge
 
 
 def decide(given: Given) -> Verdict:
@@ -32,7 +33,7 @@ def _cancel(given: Given) -> Verdict:
 
 def _record(given: Given) -> Verdict:
     if given.facts.resumed is not None:
-        return Decision(result=EventResult(event=given.facts.resumed))
+        return converge(given, given.facts.resumed)
     if given.related("wait_completed") is not None:
         # One row only, or the SDK's replay of the log would fail (spec 2.9).
         return conflict(f"Wait {given.entity_id!r} of run {given.run_id!r} is already completed")

@@ -71,7 +71,6 @@ def completed(given: Given) -> Verdict:
             status="completed",
             output=given.data.get("result", ABSENT),
             completed_at=event.created_at,
-            retry_after=None,
         ),
     )
 
@@ -88,7 +87,6 @@ def failed(given: Given) -> Verdict:
             status="failed",
             error=given.data.get("error", ABSENT),
             completed_at=event.created_at,
-            retry_after=None,
         ),
     )
 

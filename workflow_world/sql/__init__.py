@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import ConfigurationError
+from ..registry import opener_for
 from ..settings import env_switch, env_text
 from .backend import SqlBackend
 from .database import Database, Synchronous
@@ -85,7 +86,9 @@ def inspect_database(
 def _url(url: str | None, environ: Mapping[str, str]) -> str:
     from ..factory import DEFAULT_URL, URL_VARIABLES
 
-    return url or env_text(URL_VARIABLES, environ) or DEFAULT_URL
+    chosen = url or env_text(URL_VARIABLES, environ) or DEFAULT_URL
+    opener_for(chosen)  # names the known schemes when this is none of them
+    return chosen
 
 
 def _chosen(

@@ -33,10 +33,15 @@ class Cursor(Protocol):
 
 
 class Statement:
-    """A Core statement with ``bindparam``s. ``name`` is its fault point and shows in errors."""
+    """A Core statement with ``bindparam``s.
 
-    def __init__(self, name: str, element: ClauseElement) -> None:
-        self.name = name
+    ``name`` is in its fault points. ``names`` are the parameters in the order in which a tuple
+    of values gives them.
+    """
+
+    def __init__(self, name: str, element: ClauseElement, names: tuple[str, ...] = ()) -> None:
+        self.before, self.after = f"before {name}", f"after {name}"
+        self.names = names
         self._element = element
         self._compiled: dict[str, tuple[str, tuple[str, ...] | None, dict[str, Any]]] = {}
 
@@ -73,17 +78,29 @@ class Session:
         return self._cursor.fetchall()
 
     def run(
-        self, statement: Statement, values: Mapping[str, Any] | None = None, /, **more: Any
+        self,
+        statement: Statement,
+        values: Mapping[str, Any] | tuple[Any, ...] = (),
+        /,
+        **more: Any,
     ) -> int:
-        """Returns: the number of rows written."""
-        faults.point(f"before {statement.name}")
-        self._execute(statement, {**values, **more} if values else more)
+        """Values by name, or as a tuple in the order of ``statement.names``.
+
+        Returns: the number of rows written.
+        """
+        faults.point(statement.before)
+        self._execute(statement, values or more)
         count = self._cursor.rowcount
-        faults.point(f"after {statement.name}")
+        faults.point(statement.after)
         return count
 
-    def _execute(self, statement: Statement, values: Mapping[str, Any]) -> None:
+    def _execute(self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...]) -> None:
         sql, order, constants = statement.prepared(self._dialect)
+        if isinstance(values, tuple):
+            if order is not None and order == statement.names:
+                self._cursor.execute(sql, values)
+                return
+            values = dict(zip(statement.names, values, strict=True))
         if order is None:
             self._cursor.execute(sql, {**constants, **values} if constants else values)
             return

@@ -10,7 +10,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from sqlalchemy import create_engine, event
@@ -19,12 +18,13 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from .. import faults
 from ..clock import Clock
-from ..errors import BackendError
+from ..errors import BackendError, InvalidRequestError
 from ..signals import Hub
 from .compiled import Session
-from .lane import Job, Operation, WriteLane
+from .heads import Heads
+from .lane import Job, Lane, Operation
 from .locations import Location, prepare
-from .migrate import bring_up_to_date, check_version
+from .migrate import bring_up_to_date, check_version, version_of
 from .tables import Tables, tables
 from .watch import Watcher
 
@@ -60,6 +60,7 @@ class Database:
         self.location, self.clock = location, clock
         self.tables: Tables = tables(prefix)
         self.hub = Hub(clock)
+        self.heads = Heads()
         self._prefix, self._auto_migrate = prefix, auto_migrate
         self._synchronous: Synchronous = synchronous
         self._given_engine = engine
@@ -70,8 +71,8 @@ class Database:
         self._anchor: PoolProxiedConnection | None = None
         self._local = threading.local()
         self._reader_connections: list[PoolProxiedConnection] = []
-        self._lane = WriteLane(self._transact)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="workflow-world-reader")
+        self._writes = Lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
+        self._reads = Lane("workflow-world-reader", self._look, threads=_READERS, max_batch=16)
         self._watcher: Watcher | None = None
 
     @property
@@ -128,8 +129,8 @@ class Database:
     def close(self) -> None:
         """Blocking; the database may be used again afterwards by opening it again."""
         with self._opening:
-            self._lane.close()
-            self._readers.shutdown(wait=True)
+            self._writes.close()
+            self._reads.close()
             if self._watcher is not None:
                 self._watcher.stop()
             for connection in (self._writer, self._anchor, *self._reader_connections):
@@ -138,26 +139,34 @@ class Database:
                         connection.close()
             if self._engine is not None and self._engine is not self._given_engine:
                 self._engine.dispose()
+            # The readers' threads ended with their cursors: the next ones make their own.
+            self._local, self._reader_connections = threading.local(), []
+            self._writer = self._anchor = None
             self._is_open = False
 
     async def write(self, operation: Operation[T]) -> T:
-        """Run the operation in a write transaction shared with others. See ``WriteLane.submit``."""
-        return await self._lane.submit(operation)
+        """Run the operation in a write transaction shared with others. See ``Lane.submit``."""
+        return await self._writes.submit(operation)
 
     def write_blocking(self, operation: Operation[T]) -> T:
-        return self._lane.submit_blocking(operation)
+        return self._writes.submit_blocking(operation)
 
     async def read(self, operation: Operation[T]) -> T:
-        """Run the operation in a read transaction of its own: one consistent instant."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._read, operation)
+        """Run the operation in a read transaction: one consistent instant, after this call."""
+        return await self._reads.submit(operation)
 
-    def _read(self, operation: Operation[T]) -> T:
+    def _look(self, jobs: Sequence[Job[Any]]) -> None:
         with translated():
             cursor = self._reader_cursor()
+            session = Session(cursor, self.dialect)
             cursor.execute("BEGIN")
             try:
-                return operation(Session(cursor, self.dialect))
+                for job in jobs:
+                    try:
+                        with translated():
+                            job.run(session)
+                    except Exception as error:
+                        job.error = error
             finally:
                 cursor.execute("COMMIT")
 
@@ -183,8 +192,9 @@ class Database:
             cursor = self._writer_cursor()
             try:
                 self._begin(cursor)
+                session = Session(cursor, self.dialect)
                 for job in jobs:
-                    job.run(Session(cursor, self.dialect))
+                    job.run(session)
                 faults.point("before commit")
                 cursor.execute("COMMIT")
             except Exception:
@@ -204,9 +214,10 @@ class Database:
                 try:
                     with translated():
                         job.run(Session(cursor, self.dialect))
-                except BackendError as error:
+                except Exception as error:
                     job.error = error
                     cursor.execute("ROLLBACK TO one")
+                    self.heads.forget()
                 cursor.execute("RELEASE one")
             cursor.execute("COMMIT")
         except Exception:
@@ -215,8 +226,10 @@ class Database:
 
     def _begin(self, cursor: sqlite3.Cursor) -> None:
         _retrying(lambda: cursor.execute("BEGIN IMMEDIATE"))
+        self.heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0])
 
     def _roll_back(self, cursor: sqlite3.Cursor) -> None:
+        self.heads.forget()
         try:
             if cursor.connection.in_transaction:
                 cursor.execute("ROLLBACK")
@@ -257,18 +270,25 @@ class Database:
             cached_statements=256,
         )
         try:
-            configure(connection, self._synchronous, in_memory=self.location.path is None)
+            configure(connection, self._synchronous)
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _bring_up(self, engine: Engine) -> None:
-        if not self._auto_migrate:
-            with engine.connect() as connection:
+        """Look before anything is altered: a database that is refused stays as it is."""
+        with engine.connect().execution_options(ro=True) as connection:
+            if self._auto_migrate:
+                version_of(connection, self._prefix)
+            else:
                 check_version(connection, self._prefix)
-            return
-        _retrying(lambda: bring_up_to_date(engine, self._prefix))
+        if self.location.path is not None:
+            # WAL is a property of the file, and stays.
+            anchor = cast("PoolProxiedConnection", self._anchor)
+            _retrying(lambda: anchor.cursor().execute("PRAGMA journal_mode=WAL"))
+        if self._auto_migrate:
+            _retrying(lambda: bring_up_to_date(engine, self._prefix))
 
 
 def install_begin(engine: Engine) -> None:
@@ -280,14 +300,10 @@ def install_begin(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
-def configure(
-    connection: sqlite3.Connection, synchronous: Synchronous, *, in_memory: bool = False
-) -> None:
+def configure(connection: sqlite3.Connection, synchronous: Synchronous) -> None:
     """The pragmas of every connection; the busy timeout first, for the others may have to wait."""
     execute = connection.execute
     execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    if not in_memory:
-        _retrying(lambda: execute("PRAGMA journal_mode=WAL"))
     execute(f"PRAGMA synchronous={synchronous.upper()}")
     execute("PRAGMA foreign_keys=ON")
     execute(f"PRAGMA journal_size_limit={_JOURNAL_LIMIT}")
@@ -300,6 +316,10 @@ def translated() -> Generator[None]:
         yield
     except sqlite3.Error as error:
         raise backend_error(error) from error
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("Text with lone surrogates cannot be stored") from error
+    except OverflowError as error:
+        raise InvalidRequestError("A number is too large to be stored") from error
     except Exception as error:
         original = getattr(error, "orig", None)
         if isinstance(original, sqlite3.Error):

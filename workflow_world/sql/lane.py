@@ -1,26 +1,26 @@
-"""The write lane: group commit for one database (design 6).
+"""Lanes: threads that run what event loops submit, several operations to a transaction.
 
-Writers submit closures. One thread takes everything that is pending, runs it in ONE transaction
-and hands the results out after the commit; meanwhile the next batch gathers. Fifty writers thus
-share one fsync, and a lone writer pays one thread hop.
+The write lane is group commit for one database (design 6): its one thread takes everything that
+is pending, runs it in ONE transaction and hands the results out after the commit; meanwhile the
+next batch gathers. Fifty writers thus share one fsync, and a lone writer pays one thread hop. The
+read lane does the same with several threads, for the hop costs more than most reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, cast
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar, cast
 
 from ..errors import WorldError
 from .compiled import Session
 
 T = TypeVar("T")
 Operation = Callable[[Session], T]
-MAX_BATCH: Final = 256
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Job(Generic[T]):
     """
 
     operation: Operation[T]
-    deliver: Callable[[Job[T]], None]
+    deliver: Callable[[], None]
     loop: asyncio.AbstractEventLoop | None = None
     result: T | None = None
     error: BaseException | None = None
@@ -46,15 +46,22 @@ class Job(Generic[T]):
             self.error = error
 
 
-class WriteLane:
+class Lane:
     """``transact`` runs a batch of jobs in one transaction and fills in their results."""
 
-    def __init__(self, transact: Callable[[Sequence[Job[Any]]], None]) -> None:
-        self._transact = transact
+    def __init__(
+        self,
+        name: str,
+        transact: Callable[[Sequence[Job[Any]]], None],
+        *,
+        threads: int,
+        max_batch: int,
+    ) -> None:
+        self._name, self._transact = name, transact
+        self._count, self._max_batch = threads, max_batch
+        self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._pending: deque[Job[Any]] = deque()
-        self._busy = False
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="workflow-world-writer")
+        self._threads: list[threading.Thread] = []
 
     async def submit(self, operation: Operation[T]) -> T:
         """The operation's result, once committed. Raises: what it raised, or BackendError.
@@ -64,7 +71,7 @@ class WriteLane:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 
-        def deliver(job: Job[T]) -> None:
+        def deliver() -> None:
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -76,31 +83,40 @@ class WriteLane:
     def submit_blocking(self, operation: Operation[T]) -> T:
         """The same for a plain thread."""
         done: Future[None] = Future()
-        job: Job[T] = Job(operation, lambda job: done.set_result(None))
+        job: Job[T] = Job(operation, lambda: done.set_result(None))
         self._put(job)
         done.result()
         return _outcome(job)
 
     def close(self) -> None:
-        """Waits for what was submitted."""
-        self._executor.shutdown(wait=True)
+        """Blocking: runs what was submitted before, then ends the threads."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+            for _ in threads:
+                self._queue.put(None)
+        for thread in threads:
+            thread.join()
 
     def _put(self, job: Job[Any]) -> None:
-        with self._lock:
-            self._pending.append(job)
-            if self._busy:
-                return
-            self._busy = True
-        self._executor.submit(self._drain)
+        if not self._threads:
+            self._start()
+        self._queue.put(job)
 
-    def _drain(self) -> None:
-        while True:
-            with self._lock:
-                count = min(len(self._pending), MAX_BATCH)
-                if count == 0:
-                    self._busy = False
-                    return
-                batch = [self._pending.popleft() for _ in range(count)]
+    def _start(self) -> None:
+        with self._lock:
+            if self._threads:
+                return
+            # Daemons: a World that nobody closed must not keep the process alive.
+            self._threads = [
+                threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
+                for number in range(self._count)
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            batch = self._gather(job)
             try:
                 self._transact(batch)
             except BaseException as error:  # every caller must get an answer
@@ -108,13 +124,27 @@ class WriteLane:
                     job.error = error
             _hand_out(batch)
 
+    def _gather(self, first: Job[Any]) -> list[Job[Any]]:
+        """The first job and whatever else is waiting."""
+        batch = [first]
+        try:
+            while len(batch) < self._max_batch:
+                job = self._queue.get_nowait()
+                if job is None:
+                    self._queue.put(None)  # the end comes after this batch
+                    break
+                batch.append(job)
+        except Empty:
+            pass
+        return batch
+
 
 def _hand_out(batch: Sequence[Job[Any]]) -> None:
     """Each event loop is called once per batch, not once per job."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
     for job in batch:
         if job.loop is None:
-            job.deliver(job)
+            job.deliver()
         else:
             by_loop.setdefault(job.loop, []).append(job)
     for loop, jobs in by_loop.items():
@@ -126,7 +156,7 @@ def _hand_out(batch: Sequence[Job[Any]]) -> None:
 
 def _deliver_all(jobs: Sequence[Job[Any]]) -> None:
     for job in jobs:
-        job.deliver(job)
+        job.deliver()
 
 
 def _outcome(job: Job[T]) -> T:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from ..codec import decode_map, decode_payload, encode_map, encode_payload
-from ..core.decision import RUN_CHANGES, STEP_CHANGES
+from ..core.decision import RUN_CHANGES
 from ..core.entities import Event, Hook, Message, Run, Step
 from ..core.values import from_ms, to_ms
 from .compiled import Row
@@ -85,40 +85,40 @@ def run_of(row: Row) -> Run:
 RUN_WIDTH: Final = 17
 
 
-def step_values(step: Step) -> dict[str, Any]:
-    return {
-        "run_id": step.run_id,
-        "step_id": step.step_id,
-        "step_name": step.step_name,
-        "status": step.status,
-        "input": encode_payload(step.input),
-        "output": encode_payload(step.output),
-        "error": encode_payload(step.error),
-        "attempt": step.attempt,
-        "started_at": ms(step.started_at),
-        "completed_at": ms(step.completed_at),
-        "retry_after": ms(step.retry_after),
-        "created_at": to_ms(step.created_at),
-        "updated_at": to_ms(step.updated_at),
-        "spec_version": step.spec_version,
-    }
+def step_values(step: Step) -> tuple[Any, ...]:
+    """Every column of a new step, in the order of the table."""
+    return (
+        step.run_id,
+        step.step_id,
+        step.step_name,
+        step.status,
+        encode_payload(step.input),
+        encode_payload(step.output),
+        encode_payload(step.error),
+        step.attempt,
+        ms(step.started_at),
+        ms(step.completed_at),
+        ms(step.retry_after),
+        to_ms(step.created_at),
+        to_ms(step.updated_at),
+        step.spec_version,
+    )
 
 
-def step_changes(step: Step) -> dict[str, Any]:
-    values = {
-        "status": step.status,
-        "output": encode_payload(step.output),
-        "error": encode_payload(step.error),
-        "attempt": step.attempt,
-        "started_at": ms(step.started_at),
-        "completed_at": ms(step.completed_at),
-        "retry_after": ms(step.retry_after),
-        "updated_at": to_ms(step.updated_at),
-    }
-    return {f"v_{name}": values[name] for name in STEP_CHANGES} | {
-        "run_id": step.run_id,
-        "step_id": step.step_id,
-    }
+def step_changes(step: Step) -> tuple[Any, ...]:
+    """The columns of ``STEP_CHANGES``, then the key."""
+    return (
+        step.status,
+        encode_payload(step.output),
+        encode_payload(step.error),
+        step.attempt,
+        ms(step.started_at),
+        ms(step.completed_at),
+        ms(step.retry_after),
+        to_ms(step.updated_at),
+        step.run_id,
+        step.step_id,
+    )
 
 
 def step_of(row: Row) -> Step:
@@ -140,21 +140,22 @@ def step_of(row: Row) -> Step:
     )
 
 
-def event_values(event: Event) -> dict[str, Any]:
-    return {
-        "run_id": event.run_id,
-        "position": event.position,
-        "event_id": event.event_id,
-        "event_type": event.event_type,
-        "correlation_id": event.correlation_id,
-        "spec_version": event.spec_version,
-        "event_data": encode_map(event.event_data),
-        "created_at": to_ms(event.created_at),
-        "occurred_at": ms(event.occurred_at),
-        "resume_id": event.resume_id,
-        "payload_digest": event.payload_digest,
-        "due_at": ms(event.due_at),
-    }
+def event_values(event: Event) -> tuple[Any, ...]:
+    """Every column of a new event, in the order of the table."""
+    return (
+        event.run_id,
+        event.position,
+        event.event_id,
+        event.event_type,
+        event.correlation_id,
+        event.spec_version,
+        encode_map(event.event_data),
+        to_ms(event.created_at),
+        ms(event.occurred_at),
+        event.resume_id,
+        event.payload_digest,
+        ms(event.due_at),
+    )
 
 
 def event_of(row: Row) -> Event:

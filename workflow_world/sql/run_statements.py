@@ -156,7 +156,8 @@ class RunStatements:
 
     @cached_property
     def insert_step(self) -> Statement:
-        return Statement("insert step", insert(self.t.steps))
+        steps = self.t.steps
+        return Statement("insert step", insert(steps), tuple(steps.columns.keys()))
 
     @cached_property
     def update_step(self) -> Statement:
@@ -166,11 +167,13 @@ class RunStatements:
             update(steps)
             .where(steps.c.run_id == bindparam("run_id"), steps.c.step_id == bindparam("step_id"))
             .values({name: bindparam(f"v_{name}") for name in STEP_CHANGES}),
+            (*(f"v_{name}" for name in STEP_CHANGES), "run_id", "step_id"),
         )
 
     @cached_property
     def insert_event(self) -> Statement:
-        return Statement("insert event", insert(self.t.events))
+        events = self.t.events
+        return Statement("insert event", insert(events), tuple(events.columns.keys()))
 
     @cached_property
     def insert_hook(self) -> Statement:

@@ -15,6 +15,7 @@ from ..core.values import from_ms
 from ..signals import run_topic
 from . import lists
 from .compiled import Row, Session, Statement
+from .heads import Heads
 from .log_cache import LogCache
 from .rows import (
     RUN_WIDTH,
@@ -59,23 +60,27 @@ class SqlRunStore:
 
     def verdict(self, session: Session, intent: Intent) -> Verdict:
         """What the rules say of the intent, on the facts as they are now."""
-        return intent.decide(self._facts(session, intent), self._database.clock.now())
+        return intent.decide(self._facts(session, intent, None), self._database.clock.now())
 
     def decide(self, session: Session, intent: Intent) -> Verdict:
         """The verdict, and its writes when it is a decision. In a write transaction."""
-        verdict = self.verdict(session, intent)
+        heads = self._database.heads
+        facts = self._facts(session, intent, heads)
+        verdict = intent.decide(facts, self._database.clock.now())
         if isinstance(verdict, Decision) and verdict.writes:
             self._apply(session, intent.run_id, verdict)
+            heads.learn(intent.run_id, facts.run, verdict)
         return verdict
 
-    def _facts(self, session: Session, intent: Intent) -> Facts:
+    def _facts(self, session: Session, intent: Intent, heads: Heads | None) -> Facts:
         needs, run_id, s = intent.needs, intent.run_id, self._statements
-        row = session.one(s.run if needs.payloads else s.run_head, run_id=run_id)
-        run, last = (None, None) if row is None else (run_of(row), _last_of(row))
+        run, last = self._run(session, run_id, needs, heads)
         step = hook = holder = resumed = None
         if needs.step_id is not None:
-            found = session.one(s.step, run_id=run_id, step_id=needs.step_id)
-            step = None if found is None else step_of(found)
+            step = None if heads is None else heads.step(run_id, needs.step_id)
+            if step is None:
+                found = session.one(s.step, run_id=run_id, step_id=needs.step_id)
+                step = None if found is None else step_of(found)
         if needs.hook_id is not None:
             found = session.one(s.hook, run_id=run_id, hook_id=needs.hook_id)
             hook = None if found is None else hook_of(found)
@@ -95,6 +100,16 @@ class SqlRunStore:
             resumed=resumed,
         )
 
+    def _run(
+        self, session: Session, run_id: str, needs: Needs, heads: Heads | None
+    ) -> tuple[Run | None, Event | None]:
+        """The run and the newest event of its log."""
+        if heads is not None and not needs.payloads and (known := heads.run(run_id)) is not None:
+            return known
+        s = self._statements
+        row = session.one(s.run if needs.payloads else s.run_head, run_id=run_id)
+        return (None, None) if row is None else (run_of(row), _last_of(row))
+
     def _related(self, session: Session, run_id: str, needs: Needs) -> tuple[Event, ...]:
         if not needs.related or needs.correlation_id is None:
             return ()
@@ -110,7 +125,7 @@ class SqlRunStore:
         s = self._statements
         events = [event_values(event) for event in decision.events]
         run, step, hook = decision.run, decision.step, decision.hook
-        writes: list[tuple[Statement, dict[str, Any]]] = []
+        writes: list[tuple[Statement, dict[str, Any] | tuple[Any, ...]]] = []
         if run is not None:
             writes.append(
                 (s.insert_run, run_values(run))

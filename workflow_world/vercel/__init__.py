@@ -5,7 +5,7 @@ call a World by the SDK's names.
 """
 
 from . import supported as supported  # first: it refuses an SDK that nobody tried
-from .install import attach
+from .install import attach, attached
 from .world import SdkWorld
 
-__all__ = ["SdkWorld", "attach"]
+__all__ = ["SdkWorld", "attach", "attached"]

@@ -51,6 +51,12 @@ def attach(make: Callable[[], World]) -> World:
     return world
 
 
+def attached() -> World | None:
+    """The World that the SDK uses now, when it is one of ours."""
+    current = w.the_world
+    return current.world if isinstance(current, SdkWorld) else None
+
+
 def _handlers_exist() -> bool:
     """Whether a ``Workflows`` that serves its queue is alive: its handler is bound to the World
     of that moment.

@@ -15,7 +15,7 @@ from ..backend import Backend, Lease, Presence, Subscription
 from ..core import delivery
 from ..core.decide import intent_for
 from ..core.decision import Intent
-from ..core.delivery import Limits, Outcome, Released, Settlement
+from ..core.delivery import Failed, Limits, Outcome, Released, Settlement
 from ..core.entities import Message
 from ..core.events import NewEvent, checked
 from ..core.rules import Owner
@@ -170,30 +170,39 @@ class Worker:
             self._context.backend.notifier.notify(QUEUE)
 
     async def _work(self, backend: Backend, message: Message) -> None:
-        """Deliver and settle one message."""
-        reason = delivery.given_up(message, self._limits)
-        if reason is not None:
-            settlement = delivery.dead(message, reason, self._context.clock.now())
-        else:
-            try:
-                outcome: Outcome = await self._deliverer.deliver(message)
-            except asyncio.CancelledError:
-                if not self._stopping.is_set():
-                    raise
-                outcome = Released()
-            settlement = delivery.settle(
-                message,
-                outcome,
-                now=self._context.clock.now(),
-                spread=random.uniform(-1, 1),  # noqa: S311
-                limits=self._limits,
-            )
+        """Deliver and settle one message; its lease is held until then."""
+        lease = _lease_of(message)
         try:
-            if self._heartbeat is None or not self._heartbeat.is_lost(_lease_of(message)):
+            settlement = await self._deliver(message)
+            if self._heartbeat is None or not self._heartbeat.is_lost(lease):
                 await self._settle(backend, message, settlement)
         finally:
             if self._heartbeat is not None:
-                self._heartbeat.drop(_lease_of(message))
+                self._heartbeat.drop(lease)
+
+    async def _deliver(self, message: Message) -> Settlement:
+        reason = delivery.given_up(message, self._limits)
+        if reason is not None:
+            return delivery.dead(message, reason, self._context.clock.now())
+        outcome: Outcome
+        try:
+            outcome = await self._deliverer.deliver(message)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # At shutdown. From here on the task has to settle, so it is no longer cancelled.
+                task.uncancel()
+                outcome = Released()
+            else:
+                # Something that the handler waited for was cancelled, not the delivery.
+                outcome = Failed(message=f"CancelledError: {error}")
+        return delivery.settle(
+            message,
+            outcome,
+            now=self._context.clock.now(),
+            spread=random.uniform(-1, 1),  # noqa: S311
+            limits=self._limits,
+        )
 
     async def _settle(self, backend: Backend, message: Message, settlement: Settlement) -> None:
         pair = (settlement, self._failure_of_run(message, settlement))

@@ -276,3 +276,21 @@ async def test_nonsense_from_a_handler_is_a_failed_attempt(
     message_id = await world.queue(QUEUE_NAME, {})
     message = await message_that(world, message_id, lambda one: one.last_error is not None)
     assert (message.status, message.attempt) == ("pending", 2)
+
+
+@pytest.mark.anyio
+async def test_handler_whose_own_work_was_cancelled_is_a_failed_attempt(
+    make_world: MakeWorld,
+) -> None:
+    """A cancellation that is not the worker's own fails the message, and the lease is let go."""
+
+    async def work() -> None:
+        task = asyncio.create_task(asyncio.sleep(3600))
+        task.cancel()
+        await task
+
+    world = make_world(real_time=True)
+    await working(world, Recorder(work))
+    message_id = await world.queue(QUEUE_NAME, {})
+    message = await message_that(world, message_id, lambda one: one.last_error is not None)
+    assert (message.status, message.attempt) == ("pending", 2)

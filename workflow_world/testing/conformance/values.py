@@ -75,16 +75,17 @@ PLAIN: Final = cast(
 )
 
 
-def same(left: Any, right: Any) -> bool:
+def same(left: object, right: object) -> bool:
     """Equal in value and in type, all the way down: ``True`` is not ``1``."""
-    kind = cast("type[object]", type(left))
-    if kind is not type(right):
+    if type(left) is not type(right):
         return False
-    if kind is dict:
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if kind is list:
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    if isinstance(left, dict):
+        one, two = cast("dict[object, object]", left), cast("dict[object, object]", right)
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(left, list):
+        items, others = cast("list[object]", left), cast("list[object]", right)
+        return len(items) == len(others) and all(map(same, items, others))
+    return left == right
 
 
 async def round_trip(world: World, value: object) -> dict[str, Any]:
