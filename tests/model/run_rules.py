@@ -89,7 +89,9 @@ class RunRules(Machine):
         handle=handles,
         run_id=run_ids,
         changes=st.dictionaries(
-            st.sampled_from(["k", "k", "l", "ü", "$reserved"]), st.sampled_from([None, "1", "2"]), min_size=1
+            st.sampled_from(["k", "k", "l", "ü", "$reserved"]),
+            st.sampled_from([None, "1", "2"]),
+            min_size=1,
         ),
         by_step=st.booleans(),
         correlation_id=st.sampled_from(["attr_1", "attr_2"]),

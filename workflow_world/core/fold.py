@@ -210,7 +210,6 @@ def _step_after(step: Step, event: Event) -> Step:
                 output=data.get("result", ABSENT),
                 error=data.get("error", step.error),
                 completed_at=now,
-                retry_after=None,
                 updated_at=now,
             )
         case _:

@@ -61,6 +61,7 @@ class Database:
         self.tables: Tables = tables(prefix)
         self.hub = Hub(clock)
         self.heads = Heads()
+        self.commits = 0
         self._prefix, self._auto_migrate = prefix, auto_migrate
         self._synchronous: Synchronous = synchronous
         self._given_engine = engine
@@ -122,7 +123,7 @@ class Database:
                 raise
             self._engine = engine
             if self.location.path is not None:
-                self._watcher = Watcher(self.hub, self._watch_connection)
+                self._watcher = Watcher(self, self._watch_connection)
                 self._watcher.start()
             self._is_open = True
 
@@ -178,6 +179,10 @@ class Database:
             cursor = self._local.cursor = cast("sqlite3.Cursor", connection.cursor())
         return cursor
 
+    def look_for_others(self) -> None:
+        """Have the lane notice other connections' commits: it knows its own apart."""
+        self._writes.post(lambda session: None)
+
     def _watch_connection(self) -> sqlite3.Connection:
         """A connection for the watcher's thread alone; ``close`` gives it back."""
         connection = self.engine.raw_connection()
@@ -197,6 +202,7 @@ class Database:
                     job.run(session)
                 faults.point("before commit")
                 cursor.execute("COMMIT")
+                self.commits += 1
             except Exception:
                 self._roll_back(cursor)
                 if len(jobs) == 1:
@@ -220,13 +226,15 @@ class Database:
                     self.heads.forget()
                 cursor.execute("RELEASE one")
             cursor.execute("COMMIT")
+            self.commits += 1
         except Exception:
             self._roll_back(cursor)
             raise
 
     def _begin(self, cursor: sqlite3.Cursor) -> None:
         _retrying(lambda: cursor.execute("BEGIN IMMEDIATE"))
-        self.heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0])
+        if self.heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0]):
+            self.hub.notify_all()
 
     def _roll_back(self, cursor: sqlite3.Cursor) -> None:
         self.heads.forget()

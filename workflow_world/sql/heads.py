@@ -28,11 +28,16 @@ class Heads:
         self._runs: OrderedDict[str, tuple[Run, Event | None]] = OrderedDict()
         self._steps: OrderedDict[tuple[str, str], Step] = OrderedDict()
 
-    def begin(self, version: int) -> None:
-        """A write transaction began and found this data version."""
-        if version != self._version:
-            self.forget()
-            self._version = version
+    def begin(self, version: int) -> bool:
+        """A write transaction began and found this data version.
+
+        Returns: whether another connection has committed since the last one.
+        """
+        if version == self._version:
+            return False
+        first, self._version = self._version is None, version
+        self.forget()
+        return not first
 
     def forget(self) -> None:
         self._runs.clear()

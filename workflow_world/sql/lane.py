@@ -88,6 +88,10 @@ class Lane:
         done.result()
         return _outcome(job)
 
+    def post(self, operation: Operation[object]) -> None:
+        """Run the operation with the next batch; nobody waits for it."""
+        self._put(Job(operation, lambda: None))
+
     def close(self) -> None:
         """Blocking: runs what was submitted before, then ends the threads."""
         with self._lock:

@@ -29,14 +29,14 @@ class SqlMessageStore:
     def __init__(self, database: Database, runs: SqlRunStore) -> None:
         self._database, self._runs = database, runs
         self._statements = QueueStatements(database.tables)
-        self._busy = False
+        self._news = True
 
     # --- enqueue -------------------------------------------------------------------------
 
     async def enqueue(self, message: NewMessage) -> str:
         found = await self._database.write(lambda session: self._enqueue(session, message))
         if found == message.message_id:
-            self._database.hub.notify(QUEUE)
+            self._tell()
         return found
 
     def _enqueue(self, session: Session, message: NewMessage) -> str:
@@ -62,7 +62,7 @@ class SqlMessageStore:
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         found = await self._database.write(lambda session: self._wake(session, wake_up, message))
         if found is not None:
-            self._database.hub.notify(QUEUE)
+            self._tell()
         return found
 
     def _wake(self, session: Session, wake_up: WakeUp, message: NewMessage) -> str | None:
@@ -98,26 +98,21 @@ class SqlMessageStore:
         prefixes: Sequence[str] | None,
     ) -> Claim:
         chosen = None if prefixes is None else tuple(sorted(set(prefixes)))
-        if not self._busy:
-            # An idle worker looks before it takes the write lock.
-            idle = await self._database.read(
-                lambda session: self._nothing_ready(session, serialize_runs, chosen)
-            )
-            if idle is not None:
-                return idle
+        if not self._news:
+            # Without news of our own, one cheap look comes before the write lock.
+            soonest = await self._database.read(lambda session: self._soonest(session, chosen))
+            if soonest is None or soonest > self._now():
+                return Claim(next_due_at=soonest)
+        self._news = False
         claim = await self._database.write(
             lambda session: self._claim(session, limit, lease, serialize_runs, chosen)
         )
-        self._busy = bool(claim.messages)
+        self._news = self._news or bool(claim.messages)
         return claim
 
-    def _nothing_ready(
-        self, session: Session, serialize: bool, prefixes: tuple[str, ...] | None
-    ) -> Claim | None:
-        now = self._now()
-        if self._ready(session, now, 1, serialize, prefixes):
-            return None
-        return Claim(next_due_at=self._next_due(session, now, prefixes))
+    def _soonest(self, session: Session, prefixes: tuple[str, ...] | None) -> datetime | None:
+        row = session.one(self._statements.soonest(prefixes))
+        return when(min((due for due in row or () if due is not None), default=None))
 
     def _claim(
         self,
@@ -202,7 +197,7 @@ class SqlMessageStore:
         for run_id in ended:
             self._database.hub.notify(run_topic(run_id))
         if any(one.status == "pending" for one, _ in settlements):
-            self._database.hub.notify(QUEUE)
+            self._tell()
         return settled
 
     def _settle(
@@ -252,7 +247,7 @@ class SqlMessageStore:
             )
         )
         if count:
-            self._database.hub.notify(QUEUE)
+            self._tell()
         return count
 
     async def enter(self) -> Presence:
@@ -264,7 +259,7 @@ class SqlMessageStore:
             lambda session: session.run(self._statements.free_all, v_now=to_ms(self._now()))
         )
         if count:
-            self._database.hub.notify(QUEUE)
+            self._tell()
         return count
 
     # --- upkeep and inspection -----------------------------------------------------------
@@ -353,7 +348,7 @@ class SqlMessageStore:
 
         retried = await self._database.write(retry)
         if retried:
-            self._database.hub.notify(QUEUE)
+            self._tell()
         return retried
 
     async def delete(self, message_id: str) -> bool:
@@ -367,6 +362,11 @@ class SqlMessageStore:
             return True
 
         return await self._database.write(delete)
+
+    def _tell(self) -> None:
+        """A message of our own is ready, or may be."""
+        self._news = True
+        self._database.hub.notify(QUEUE)
 
     def _now(self) -> datetime:
         return self._database.clock.now()

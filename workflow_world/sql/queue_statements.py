@@ -128,25 +128,32 @@ class QueueStatements:
             return []
         return [or_(*(func.substr(self._m.queue_name, 1, len(p)) == p for p in prefixes))]
 
+    def soonest(self, prefixes: tuple[str, ...] | None) -> Statement:
+        """The first due time of all, passed or not: of pending messages, and of leases."""
+        return self._due_times("soonest", prefixes, after_now=False)
+
     def next_due(self, prefixes: tuple[str, ...] | None) -> Statement:
-        """When the next message becomes ready: a pending one, or an expired lease."""
-        key = ("next", False, prefixes)
+        """When the next message becomes ready that is not ready yet."""
+        return self._due_times("next", prefixes, after_now=True)
+
+    def _due_times(
+        self, kind: str, prefixes: tuple[str, ...] | None, *, after_now: bool
+    ) -> Statement:
+        key = (kind, False, prefixes)
         found = self._ready.get(key)
         if found is None:
+            times = (("pending", self._m.available_at), ("processing", self._m.leased_until))
             soonest = [
                 select(func.min(due))
                 .where(
                     self._m.status == const(status),
-                    due > bindparam("now"),
                     *self._prefix(prefixes),
+                    *([due > bindparam("now")] if after_now else []),
                 )
                 .scalar_subquery()
-                for status, due in (
-                    ("pending", self._m.available_at),
-                    ("processing", self._m.leased_until),
-                )
+                for status, due in times
             ]
-            found = self._ready[key] = Statement("find next due time", select(*soonest))
+            found = self._ready[key] = Statement(f"find {kind} due time", select(*soonest))
         return found
 
     @cached_property

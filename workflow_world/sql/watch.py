@@ -1,8 +1,8 @@
 """Other processes' writes: one cheap poll of ``PRAGMA data_version`` while somebody waits.
 
 The pragma reads a counter of the WAL index that changes when another connection commits: no
-table is touched. It also changes for this process's own writes from other connections, which is
-harmless: a wake-up only says "look again".
+table is touched. For the watcher's connection this process's own writer is another one too. So
+after a write of our own the lane is asked instead: the writer's connection does not count itself.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ..signals import Hub
+if TYPE_CHECKING:
+    from .database import Database
 
 logger = logging.getLogger("workflow_world.sql")
 
@@ -23,8 +24,8 @@ INTERVAL_S: Final = 0.01
 class Watcher:
     """A thread of its own, so that neither a busy event loop nor a busy lane delays it."""
 
-    def __init__(self, hub: Hub, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._hub, self._connect = hub, connect
+    def __init__(self, database: Database, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._database, self._hub, self._connect = database, database.hub, connect
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -41,7 +42,7 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        connection, seen = None, None
+        connection, seen, commits = None, None, -1
         while not self._stopped.is_set():
             self._hub.has_waiters.wait()
             if self._stopped.wait(INTERVAL_S):
@@ -49,12 +50,17 @@ class Watcher:
             try:
                 if connection is None:
                     connection = self._connect()
+                ours = self._database.commits
                 version = connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error as error:
                 # The poll interval of whoever waits is still there.
                 logger.debug("data_version could not be read: %s", error)
                 connection = None
                 continue
-            if version != seen:
-                seen = version
+            if version == seen:
+                continue
+            if ours == commits:
                 self._hub.notify_all()
+            else:
+                self._database.look_for_others()
+            seen, commits = version, ours

@@ -251,7 +251,8 @@ def _paging(options: w.PaginationOptions | None) -> dict[str, Any]:
 
 
 def _page(page: Page[R], convert: Callable[[R], M]) -> w.PaginatedResult[M]:
-    # Not validated again: on a page of 1000 events that costs more than reading them.
-    return w.PaginatedResult[M].model_construct(
+    # Not validated again: on a page of 1000 events that costs more than reading them. And not
+    # subscripted: pydantic builds a class for PaginatedResult[M] whenever the last one was freed.
+    return w.PaginatedResult.model_construct(
         data=[*map(convert, page.data)], cursor=page.cursor, has_more=page.has_more
     )

@@ -52,6 +52,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._deliveries: dict[asyncio.Task[None], Message] = {}
+        self._handling = 0
+        self._saturated = False
         self._signal: Subscription | None = None
         self._heartbeat: Heartbeat | None = None
         self._presence: Presence | None = None
@@ -129,9 +131,10 @@ class Worker:
 
     async def _claim(self, backend: Backend) -> float | None:
         """Fill the free slots. Returns: seconds until the next claim; None: when a slot is free."""
-        free = self._settings.concurrency - len(self._deliveries)
+        free = self._settings.concurrency - self._handling
         prefixes = self._deliverer.prefixes
         if free <= 0:
+            self._saturated = True
             return None
         if prefixes is not None and not prefixes:
             return self._poll_interval()
@@ -143,7 +146,8 @@ class Worker:
         )
         for message in claim.messages:
             self._spawn(backend, message)
-        if len(claim.messages) == free:
+        self._saturated = len(claim.messages) == free
+        if self._saturated:
             return None
         pause = self._poll_interval()
         if claim.next_due_at is not None:
@@ -158,22 +162,34 @@ class Worker:
     def _spawn(self, backend: Backend, message: Message) -> None:
         if self._heartbeat is not None:
             self._heartbeat.hold(_lease_of(message))
+        self._handling += 1
         task = asyncio.create_task(self._work(backend, message))
         self._deliveries[task] = message
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        del self._deliveries[task]
+        message = self._deliveries.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A delivery ended with an error of its own", exc_info=error)
-        if self._signal is not None:
+        if message.run_id is not None and message.step_id is None:
+            # Another message of the run may have been held back until this replay was settled.
+            self._claim_now()
+
+    def _claim_now(self) -> None:
+        if self._signal is not None and not self._stopping.is_set():
             self._context.backend.notifier.notify(QUEUE)
 
     async def _work(self, backend: Backend, message: Message) -> None:
         """Deliver and settle one message; its lease is held until then."""
         lease = _lease_of(message)
         try:
-            settlement = await self._deliver(message)
+            try:
+                settlement = await self._deliver(message)
+            finally:
+                self._handling -= 1
+                if self._saturated:
+                    # Soon, not now: the settlement goes first, and both share a commit.
+                    asyncio.get_running_loop().call_soon(self._claim_now)
             if self._heartbeat is None or not self._heartbeat.is_lost(lease):
                 await self._settle(backend, message, settlement)
         finally:
