@@ -15,6 +15,7 @@ from .errors import BackendError, InvalidRequestError
 
 UNDEFINED: Final = cbor2.undefined
 MAX_DEPTH: Final = 400
+_FLAT: Final = frozenset({bytes, str, int, float, bool, type(None)})
 _CONTEXT_KEYS: Final = ("executionContext", "execution_context")
 
 
@@ -75,19 +76,24 @@ def without_undefined(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def _check_depth(value: object) -> None:
-    level, depth = [value], 0
-    while level := [item for container in level for item in _items(container)]:
+    if type(value) in _FLAT:
+        return
+    level, depth = [value], 1
+    while level := [item for container in level for item in _parts(container)]:
         depth += 1
         if depth > MAX_DEPTH:
             raise InvalidRequestError(f"The value is nested more than {MAX_DEPTH} levels deep")
 
 
-def _items(value: object) -> Collection[object]:
-    if isinstance(value, Mapping):
-        return cast("Mapping[object, object]", value).values()
-    if isinstance(value, list | tuple):
-        return cast("Collection[object]", value)
-    return ()
+def _parts(value: object) -> Collection[object]:
+    """What a container holds that may be a container too."""
+    if type(value) is dict or isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).values()
+    elif isinstance(value, list | tuple):
+        items = cast("Collection[object]", value)
+    else:
+        return ()
+    return [item for item in items if type(item) not in _FLAT]
 
 
 def _untag(tag: cbor2.CBORTag, immutable: bool = False) -> object:

@@ -215,6 +215,13 @@ async def step_event(world: World, run_id: str, kind: str, step_id: str = "step_
     await world.events.create(run_id, event)
 
 
+async def watched(trace: Trace, before: int) -> None:
+    """Until the watcher, or whoever comes next, has made a connection."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(trace.connections) <= before:  # noqa: ASYNC110  # a thread makes it
+            await asyncio.sleep(0.005)
+
+
 async def within_patience(awaitable: Awaitable[Any]) -> Any:
     """The result, or a failed test instead of a hanging one."""
     async with asyncio.timeout(PATIENCE_S / 2):

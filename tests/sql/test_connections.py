@@ -14,22 +14,24 @@ import pytest
 from sqlalchemy import create_engine
 
 from .conftest import MakeWorld, Spawn
-from .helpers import Trace, count, create_run, raw, rows
+from .helpers import Trace, count, create_run, raw, rows, watched
 
 pytestmark = pytest.mark.anyio
 
 FULL, NORMAL = 2, 1
 
 
-async def use_all(make_world: MakeWorld, **options: object) -> None:
+async def use_all(trace: Trace, make_world: MakeWorld, **options: object) -> None:
     """Make the pool open its writer, all its readers and the watcher's connection."""
     world = make_world(**options)
     await create_run(world, "wrun_1")
     await asyncio.gather(*(world.runs.list() for _ in range(50)))
+    before = len(trace.connections)
     subscription = world.backend.notifier.subscribe("queue")
-    async with asyncio.timeout(30):
-        await subscription.wait(None)  # the watcher's first look
+    waiting = asyncio.create_task(subscription.wait(None))
+    await watched(trace, before)
     subscription.close()
+    await waiting
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -37,7 +39,7 @@ def pragma(connection: sqlite3.Connection, name: str) -> object:
 
 
 async def test_every_connection_has_the_pragmas(trace: Trace, make_world: MakeWorld) -> None:
-    await use_all(make_world)
+    await use_all(trace, make_world)
     assert len(trace.connections) >= 4
     for connection in trace.connections:
         assert pragma(connection, "journal_mode") == "wal"
@@ -53,7 +55,7 @@ async def test_every_connection_has_the_pragmas(trace: Trace, make_world: MakeWo
 async def test_synchronous_normal_reaches_every_connection(
     trace: Trace, make_world: MakeWorld
 ) -> None:
-    await use_all(make_world, synchronous="normal")
+    await use_all(trace, make_world, synchronous="normal")
     assert {pragma(connection, "synchronous") for connection in trace.connections} == {NORMAL}
 
 
@@ -62,7 +64,7 @@ async def test_a_given_engine_gets_the_same_pragmas(
 ) -> None:
     engine = create_engine(f"sqlite:///{path}")
     try:
-        await use_all(make_world, engine=engine)
+        await use_all(trace, make_world, engine=engine)
         for connection in trace.connections:
             assert pragma(connection, "journal_mode") == "wal"
             assert pragma(connection, "foreign_keys") == 1

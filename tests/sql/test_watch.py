@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from workflow_world import World
-from workflow_world.backend import Subscription
 from workflow_world.signals import QUEUE, run_topic, stream_topic
 
 from .conftest import MakeWorld, Spawn, ours
-from .helpers import PATIENCE_S, Trace, create_run, line_of
+from .helpers import PATIENCE_S, Trace, create_run, line_of, raw, watched
 
 pytestmark = pytest.mark.anyio
-
-
-async def awake(subscription: Subscription) -> None:
-    """Past the watcher's first look, which wakes for nothing."""
-    async with asyncio.timeout(PATIENCE_S):
-        assert await subscription.wait(None)
 
 
 @pytest.mark.parametrize("topic", [QUEUE, run_topic("wrun_1"), stream_topic("wrun_1", "out")])
@@ -29,9 +23,9 @@ async def test_another_process_wakes_a_subscription(
     child = spawn("chunk", url, "wrun_1", "out")
     assert await line_of(child) == "ready"
     subscription = world.backend.notifier.subscribe(topic)
-    await awake(subscription)
+    while await subscription.wait(0.5):
+        pass  # it may wake for nothing at first, and is quiet then: nobody writes
     waiting = asyncio.create_task(subscription.wait(None))
-    # Nothing was written: nothing wakes it, whatever is read meanwhile.
     for _ in range(20):
         await world.runs.list()
     assert not waiting.done()
@@ -40,6 +34,24 @@ async def test_another_process_wakes_a_subscription(
         assert await waiting
     subscription.close()
     assert await line_of(child) == "written"
+
+
+@pytest.mark.parametrize("wrote", [False, True], ids=["only read", "wrote"])
+async def test_a_write_before_the_watchers_first_look_wakes_too(
+    make_world: MakeWorld, url: str, path: Path, template: bytes, wrote: bool
+) -> None:
+    """Whoever waits has looked before: what came since must not go unnoticed."""
+    path.write_bytes(template)
+    world = make_world()
+    assert (await world.runs.list()).data == ()
+    if wrote:
+        await create_run(world, "wrun_1")
+    subscription = world.backend.notifier.subscribe(QUEUE)
+    with raw(path) as rival:
+        rival.execute("CREATE TABLE customers (id)")
+    async with asyncio.timeout(PATIENCE_S / 4):
+        assert await subscription.wait(None)
+    subscription.close()
 
 
 async def test_a_live_reader_sees_another_processs_chunk(
@@ -79,16 +91,17 @@ async def test_nothing_is_polled_while_nobody_waits(trace: Trace, world: World) 
     before = len(trace.connections)
     subscription = world.backend.notifier.subscribe(QUEUE)
     assert len(trace.connections) == before
-    await awake(subscription)
+    waiting = asyncio.create_task(subscription.wait(None))
+    await watched(trace, before)
     assert len(trace.connections) == before + 1
     subscription.close()
+    await waiting
 
 
 async def test_close_ends_every_thread_while_somebody_waits(make_world: MakeWorld) -> None:
     world = make_world()
     await create_run(world, "wrun_1")
     subscription = world.backend.notifier.subscribe(QUEUE)
-    await awake(subscription)
     waiting = asyncio.create_task(subscription.wait(None))
     await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE_S):

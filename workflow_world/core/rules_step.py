@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from ..errors import StepNotFoundError, TooEarlyError
 from .decision import Decision, Refusal, Verdict
@@ -49,13 +49,11 @@ def started(given: Given) -> Verdict:
     event = given.row()
     return _moved(
         event,
-        replace(
-            step,
-            status="running",
-            started_at=step.started_at or event.created_at,
-            attempt=step.attempt + 1,
-            retry_after=None,
-        ),
+        step,
+        status="running",
+        started_at=step.started_at or event.created_at,
+        attempt=step.attempt + 1,
+        retry_after=None,
     )
 
 
@@ -64,15 +62,8 @@ def completed(given: Given) -> Verdict:
     if isinstance(step, Refusal):
         return step
     event = given.row()
-    return _moved(
-        event,
-        replace(
-            step,
-            status="completed",
-            output=given.data.get("result", ABSENT),
-            completed_at=event.created_at,
-        ),
-    )
+    output = given.data.get("result", ABSENT)
+    return _moved(event, step, status="completed", output=output, completed_at=event.created_at)
 
 
 def failed(given: Given) -> Verdict:
@@ -80,30 +71,21 @@ def failed(given: Given) -> Verdict:
     if isinstance(step, Refusal):
         return step
     event = given.row()
-    return _moved(
-        event,
-        replace(
-            step,
-            status="failed",
-            error=given.data.get("error", ABSENT),
-            completed_at=event.created_at,
-        ),
-    )
+    error = given.data.get("error", ABSENT)
+    return _moved(event, step, status="failed", error=error, completed_at=event.created_at)
 
 
 def retrying(given: Given) -> Verdict:
     step = _open_step(given)
     if isinstance(step, Refusal):
         return step
-    event = given.row()
+    data = given.data
     return _moved(
-        event,
-        replace(
-            step,
-            status="pending",
-            error=given.data.get("error", ABSENT),
-            retry_after=cast("datetime | None", given.data.get("retryAfter")),
-        ),
+        given.row(),
+        step,
+        status="pending",
+        error=data.get("error", ABSENT),
+        retry_after=cast("datetime | None", data.get("retryAfter")),
     )
 
 
@@ -122,6 +104,6 @@ def _open_step(given: Given) -> Step | Refusal:
     return step
 
 
-def _moved(event: Event, after: Step) -> Decision:
-    after = replace(after, updated_at=event.created_at)
+def _moved(event: Event, step: Step, **changes: Any) -> Decision:
+    after = replace(step, updated_at=event.created_at, **changes)
     return Decision(events=(event,), step=after, result=EventResult(event=event, step=after))

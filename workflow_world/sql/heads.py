@@ -75,10 +75,10 @@ class Heads:
 
 
 def _is_small(step: Step) -> bool:
-    return all(
-        value is ABSENT or (isinstance(value, bytes) and len(value) <= MAX_STEP_INPUT)
-        for value in (step.input, step.error)
-    )
+    for value in (step.input, step.error):
+        if value is not ABSENT and not (type(value) is bytes and len(value) <= MAX_STEP_INPUT):
+            return False
+    return True
 
 
 def _light_run(run: Run) -> Run:

@@ -331,7 +331,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "B196": (
             "tests/sql/test_options.py::test_secrets_are_never_shown",
             "tests/sql/test_options.py::test_repr_shows_no_url",
-            "tests/core/test_settings.py::test_keys_are_not_shown",
+            "tests/cli/test_database.py::test_a_password_is_not_shown",
         ),
         "B203": ("tests/vercel/test_sdk_models.py::TestUnrepresentable",),
     }

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,7 @@ class Proof:
         return f"`{place}::{self.name}`"
 
 
+@cache
 def backends_of(root: Path) -> tuple[str, ...]:
     """The backends whose test module in ``tests/conformance`` takes in the whole suite."""
     modules = sorted((root / "tests/conformance").glob("test_*.py"))
@@ -162,7 +164,7 @@ def _proof(root: Path, path: Path, name: str, function: Function | None) -> Proo
         return Proof(path=path, name=name, backends=(FOLDERS[path.parts[1]],))
     needs = {
         str(call.args[1].value)
-        for call in ast.walk(function or ast.Module())
+        for call in (() if function is None else ast.walk(function))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
         and call.func.id == "need"
@@ -182,6 +184,7 @@ def _listed(root: Path, node_id: str) -> Proof:
     raise LookupError(f"{node_id} does not exist")
 
 
+@cache
 def _has(backend: str, capability: str) -> bool:
     """Asks a World that is never used: creating one does no I/O."""
     return bool(getattr(create_world(BACKENDS[backend]).backend.capabilities, capability))
