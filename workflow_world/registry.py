@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final, cast
@@ -21,6 +22,8 @@ BUILT_IN: Final[Mapping[str, str]] = {
 
 _EXTRAS: Final[Mapping[str, str]] = {}
 """Scheme -> the extra that brings its driver."""
+
+_QUERY: Final = re.compile(r"[?#]")
 
 Opener = Callable[..., Backend]
 
@@ -53,7 +56,7 @@ def opener_for(url: str) -> Opener:
     target = BUILT_IN.get(scheme)
     if target is None:
         raise ConfigurationError(
-            f"No backend for scheme {scheme!r}. Known schemes: {', '.join(known())}. "
+            f"No backend for {redact(url)!r}. Known schemes: {', '.join(known())}. "
             f"A package can add one through the entry point group {GROUP}."
         )
     module, _, name = target.partition(":")
@@ -76,16 +79,18 @@ def open_backend(
 
 
 def redact(url: str) -> str:
-    """The URL without password, token or query values, for logs and errors."""
-    head, mark, _ = url.partition("?")
-    scheme, slashes, rest = head.partition("://")
-    if slashes:
-        authority, slash, path = rest.partition("/")
-        if "@" in authority:
-            user, _, host = authority.rpartition("@")
-            authority = f"{user.partition(':')[0]}:***@{host}"
-        head = f"{scheme}://{authority}{slash}{path}"
-    return head + ("?…" if mark else "")
+    """The URL without password, token, query or fragment, for logs and errors."""
+    scheme, slashes, rest = url.partition("//")
+    if slashes and "@" in rest and scheme.lower() not in ("file:", "sqlite:"):
+        # Up to the last @, for a password may hold any of the marks that end it elsewhere.
+        credentials, _, host = rest.rpartition("@")
+        user, colon, _ = credentials.partition(":")
+        rest = (f"{user}:***@" if colon else "***@") + host
+    found = _QUERY.search(rest if slashes else url)
+    if found is None:
+        return scheme + slashes + rest
+    head = rest if slashes else url
+    return (scheme + slashes if slashes else "") + head[: found.start()] + f"{found[0]}…"
 
 
 def _loaded(scheme: str, load: Callable[[], Any]) -> Opener:

@@ -166,6 +166,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(
+        f"{p}ix_events_waits",
+        f"{p}workflow_events",
+        ["run_id", "created_at", "correlation_id"],
+        unique=False,
+        sqlite_where=sa.text("event_type = 'wait_created'"),
+        postgresql_where=sa.text("event_type = 'wait_created'"),
+    )
+    op.create_index(
         f"{p}uq_events_once",
         f"{p}workflow_events",
         ["run_id", "correlation_id", "event_type"],
@@ -252,6 +260,10 @@ def upgrade() -> None:
             name=op.f(f"ck_{p}queue_messages_lease"),
         ),
         sa.CheckConstraint(
+            "(status IN ('completed', 'failed')) = (processed_at IS NOT NULL)",
+            name=op.f(f"ck_{p}queue_messages_processed"),
+        ),
+        sa.CheckConstraint(
             "status IN ('pending', 'processing', 'completed', 'failed')",
             name=op.f(f"ck_{p}queue_messages_status"),
         ),
@@ -287,7 +299,7 @@ def upgrade() -> None:
     op.create_index(
         f"{p}ix_queue_finished_of_run",
         f"{p}queue_messages",
-        ["run_id", "claimed_at"],
+        ["run_id", "step_id", "claimed_at"],
         unique=False,
         sqlite_where=sa.text("processed_at IS NOT NULL AND run_id IS NOT NULL"),
         postgresql_where=sa.text("processed_at IS NOT NULL AND run_id IS NOT NULL"),
@@ -348,6 +360,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("chunk_index = 0"),
         postgresql_where=sa.text("chunk_index = 0"),
+    )
+    op.create_index(
+        f"{p}uq_streams_close",
+        f"{p}stream_chunks",
+        ["run_id", "stream_name"],
+        unique=True,
+        sqlite_where=sa.text("is_eof"),
+        postgresql_where=sa.text("is_eof"),
     )
 
 

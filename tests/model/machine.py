@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from workflow_world.backend import Backend
 from workflow_world.core.entities import Message
+from workflow_world.core.events import NewEvent
 from workflow_world.core.fold import fold
 from workflow_world.core.rules import Owner
 from workflow_world.memory import MemoryBackend, MemoryDatabase
@@ -32,10 +33,17 @@ EVERYTHING: Final = 1000
 _DIRECTORY: Final = tempfile.TemporaryDirectory()
 OWNER: Final = Owner(environment="development")
 
+TOKENS: Final = ("token a", "tökén")
+
 run_ids = st.sampled_from([*[RUNS[0]] * 4, *RUNS[1:]])
 step_ids = st.sampled_from(STEPS)
 handles = st.integers(0, HANDLES - 1)
+versions = st.sampled_from([5, 5, 6, 6, 7, 2, 1])
 payloads = st.sampled_from([b"", b"x\x00\xff", None, "ü \U0001f600", {"a": [1, None, 2.5]}, 2**70])
+
+
+def creation(payload: object) -> dict[str, object]:
+    return {"deploymentId": "dpl", "workflowName": "greet", "input": payload}
 
 
 @cache
@@ -97,6 +105,29 @@ class Machine(RuleBasedStateMachine):
             return None if message_id is None else side.label(message_id)
 
         self.both(handle, labelled)
+
+    # -- events
+
+    def send(
+        self,
+        handle: int,
+        run_id: str,
+        event_type: str,
+        correlation_id: str | None = None,
+        data: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        event = NewEvent(
+            event_type=event_type, correlation_id=correlation_id, event_data=data, **more
+        )
+        self.both(handle, lambda side, world: world.events.create(run_id, event))
+
+    @initialize(spec_version=versions)
+    def one_running_run(self, spec_version: int) -> None:
+        data = creation(b"in")
+        self.send(0, RUNS[0], "run_started", data=data, spec_version=spec_version)
+        self.send(0, RUNS[0], "step_created", "step_1", {"stepName": "add", "input": None})
+        self.send(0, RUNS[0], "hook_created", "hook_1", {"token": TOKENS[0]})
 
     # -- time and processes
 

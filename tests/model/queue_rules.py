@@ -28,11 +28,12 @@ from workflow_world.core.events import NewEvent, checked
 from workflow_world.core.recovery import WakeUp, wake_ups
 from workflow_world.world import World
 
-from .machine import OWNER, STEPS, Machine, handles, run_ids, step_ids
+from .machine import OWNER, RUNS, STEPS, Machine, creation, handles, run_ids, step_ids
 from .sides import Side
 
 WORKFLOW, STEP = "__wkf_workflow_", "__wkf_step_"
 KEYS: Final = (None, None, "key a", *STEPS)
+PROGRESS: Final = ("start", "step", "step ends", "sleep", "resume", "end")
 LIMITS: Final = Limits(max_delay_s=3600)
 
 keys = st.sampled_from(KEYS)
@@ -53,9 +54,29 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
 
 
 class QueueRules(Machine):
-    @initialize(run_id=run_ids)
-    def one_message(self, run_id: str) -> None:
-        self._enqueue(0, WORKFLOW + "greet", {"runId": run_id}, None, None)
+    @initialize()
+    def three_messages(self) -> None:
+        """A wake-up, another message of the run, and one of its step."""
+        self._enqueue(0, WORKFLOW + "greet", {"runId": RUNS[0]}, None, None)
+        self._enqueue(1, WORKFLOW + "greet", {"runId": RUNS[0], "hookId": "hook_1"}, None, None)
+        body = {"runId": RUNS[0], "stepId": STEPS[0], "stepName": "add"}
+        self._enqueue(0, STEP + "add", body, STEPS[0], None)
+
+    @rule(handle=handles, run_id=run_ids, what=st.sampled_from(PROGRESS))
+    def run_goes_on(self, handle: int, run_id: str, what: str) -> None:
+        """The events that decide what the sweep finds missing."""
+        self.send(handle, run_id, *self._progress(what))
+
+    def _progress(self, what: str) -> tuple[Any, ...]:
+        resume_at = self.clock.now() + timedelta(seconds=20)
+        return {
+            "start": ("run_started", None, creation(b"in")),
+            "step": ("step_created", STEPS[1], {"stepName": "add", "input": b"in"}),
+            "step ends": ("step_completed", STEPS[0], {"result": b"out"}),
+            "sleep": ("wait_created", "wait_1", {"resumeAt": resume_at}),
+            "resume": ("hook_received", "hook_1", {"payload": b"go"}),
+            "end": ("run_completed", None, {"output": b"out"}),
+        }[what]
 
     # -- into the queue
 

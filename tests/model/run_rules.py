@@ -7,52 +7,24 @@ from datetime import timedelta
 from typing import Any, Final
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import rule
 
 from workflow_world.core.entities import RunStatus
-from workflow_world.core.events import NewEvent
 from workflow_world.core.resolve import ResolveData
 from workflow_world.world import World
 
-from .machine import RUNS, Machine, handles, payloads, run_ids, step_ids
+from .machine import TOKENS, Machine, creation, handles, payloads, run_ids, step_ids, versions
 from .sides import Side
 
 HOOKS: Final = ("hook_1", "hook_2")
 WAITS: Final = ("wait_1", "wait_2")
-TOKENS: Final = ("token a", "tökén")
 LISTS: Final = ("runs", "steps", "events", "hooks", "waits", "correlation")
 
 hook_ids, wait_ids = st.sampled_from(HOOKS), st.sampled_from(WAITS)
-versions = st.sampled_from([5, 5, 6, 6, 7, 2, 1])
 delays = st.sampled_from([-1.0, 0.0, 0.0005, 5.0, 600.0])
 
 
-def creation(payload: object) -> dict[str, object]:
-    return {"deploymentId": "dpl", "workflowName": "greet", "input": payload}
-
-
 class RunRules(Machine):
-    def send(
-        self,
-        handle: int,
-        run_id: str,
-        event_type: str,
-        correlation_id: str | None = None,
-        data: dict[str, Any] | None = None,
-        **more: Any,
-    ) -> None:
-        event = NewEvent(
-            event_type=event_type, correlation_id=correlation_id, event_data=data, **more
-        )
-        self.both(handle, lambda side, world: world.events.create(run_id, event))
-
-    @initialize(spec_version=versions)
-    def one_running_run(self, spec_version: int) -> None:
-        data = creation(b"in")
-        self.send(0, RUNS[0], "run_started", data=data, spec_version=spec_version)
-        self.send(0, RUNS[0], "step_created", "step_1", {"stepName": "add", "input": None})
-        self.send(0, RUNS[0], "hook_created", "hook_1", {"token": TOKENS[0]})
-
     @rule(
         handle=handles,
         run_id=run_ids,

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any, Final
+
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from workflow_world import faults
 from workflow_world.core.chunks import encode_chunk_cursor
-from workflow_world.errors import WorldError
+from workflow_world.core.events import NewEvent
 
-from .machine import STREAM_RUNS, STREAMS, Machine, handles
+from .machine import RUNS, STEPS, STREAM_RUNS, STREAMS, Machine, handles
+from .sides import Ask
 
 stream_runs = st.sampled_from(STREAM_RUNS)
 names = st.sampled_from(STREAMS)
 chunks = st.sampled_from([b"", b"one", b"\x00\xff", b"x" * 5000])
+
+
+def event(event_type: str, correlation_id: str | None = None, **data: Any) -> Ask:
+    new = NewEvent(event_type=event_type, correlation_id=correlation_id, event_data=data or None)
+    return lambda side, world: world.events.create(RUNS[0], new)
+
+
+WRITES: Final[dict[str, Ask]] = {
+    "attributes": event(
+        "attr_set", changes=[{"key": "died", "value": "1"}], writer={"type": "step"}
+    ),
+    "step": event("step_created", STEPS[1], stepName="add", input=b"in"),
+    "retry": event("step_started", STEPS[0]),
+    "end": event("run_completed", output=b"out"),
+    "stream": lambda side, world: world.streams.write_multi(RUNS[0], "out", [b"a", b"b"]),
+    "close": lambda side, world: world.streams.close(RUNS[0], "out"),
+}
 
 
 class StreamRules(Machine):
@@ -42,24 +63,28 @@ class StreamRules(Machine):
             lambda side, world: world.streams.get_chunks(run_id, name, limit=limit, cursor=cursor),
         )
 
-    @rule(handle=handles, run_id=stream_runs, name=names)
-    def write_that_dies_before_its_commit(self, handle: int, run_id: str, name: str) -> None:
-        """The system alone is asked: nothing of it may be seen afterwards."""
+    @rule(
+        handle=handles,
+        write=st.sampled_from(sorted(WRITES)),
+        point=st.sampled_from(["before commit", "after commit"]),
+    )
+    def write_that_dies(self, handle: int, write: str, point: str) -> None:
+        """The process that asks gets no answer. Before the commit nothing of it may be seen
+        afterwards; behind it all of it must be, so then the model is asked too."""
 
-        def die(point: str) -> None:
-            raise Died(point)
+        def die(reached: str) -> None:
+            if reached == point:
+                raise Died(reached)
 
-        async def write() -> None:
+        async def ask() -> None:
             world = self.system.worlds[handle]
             await world.backend.open()
-            with faults.armed(die):
-                await world.streams.write_multi(run_id, name, [b"never", b"seen"])
+            with faults.armed(die), contextlib.suppress(Died):
+                await self.system.ask(handle, WRITES[write])
 
-        try:
-            self.runner.run(write())
-        except (Died, WorldError):
-            return
-        raise AssertionError("the write says that it succeeded")
+        self.runner.run(ask())
+        if point == "after commit":
+            self.runner.run(self.model.ask(handle, WRITES[write]))
 
 
 class Died(RuntimeError):

@@ -10,9 +10,11 @@ shows it, as a program, and the line that plays it again.
 from __future__ import annotations
 
 import os
+from unittest import TestCase
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine
 
 from .queue_rules import QueueRules
 from .run_rules import RunRules
@@ -23,15 +25,31 @@ LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 pytestmark = pytest.mark.timeout(7200 if LONG else 600)
 
 
+class RunHistories(RunRules, StreamRules):
+    """Events, reads and streams."""
+
+
+class QueueHistories(QueueRules):
+    """Messages and the sweep, with the few events that they depend on."""
+
+
 class Histories(RunRules, QueueRules, StreamRules):
-    """Runs, queue and streams in one history."""
+    """All of it at once."""
 
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(
-    max_examples=1000 if LONG else 30,
-    stateful_step_count=80 if LONG else 30,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+def played(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> type[TestCase]:
+    """The machine as a test case."""
+    case = machine.TestCase
+    case.settings = settings(
+        max_examples=examples * (40 if LONG else 1),
+        stateful_step_count=steps * (2 if LONG else 1),
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    return case
+
+
+TestRunHistories = played(RunHistories, 30, 30)
+TestQueueHistories = played(QueueHistories, 40, 40)
+TestHistories = played(Histories, 10, 30)

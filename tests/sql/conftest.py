@@ -32,13 +32,23 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     """Every test closes what it opened, and closing ends every thread of ours."""
-    before = ours()
+    _others.update(all_of_ours())
     yield
-    assert ours() == before
+    left = ours()
+    assert left == set()
+
+
+_others: set[threading.Thread] = set()
+"""What earlier tests left behind: their failure, not that of the next ones."""
+
+
+def all_of_ours() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("workflow-world")}
 
 
 def ours() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("workflow-world")}
+    """The threads that this test's Worlds have running."""
+    return all_of_ours() - _others
 
 
 @pytest.fixture

@@ -65,11 +65,16 @@ class Trace:
     """The statements that SQLite ran on any pooled connection, in order."""
 
     def __init__(self) -> None:
-        self.connections: list[sqlite3.Connection] = []
+        self._connections: list[sqlite3.Connection] = []
         self._statements: list[str] = []
 
+    @property
+    def connections(self) -> list[sqlite3.Connection]:
+        """Those that are open; migrations use connections of their own and close them."""
+        return [connection for connection in self._connections if _is_open(connection)]
+
     def watch(self, connection: sqlite3.Connection) -> None:
-        self.connections.append(connection)
+        self._connections.append(connection)
         connection.set_trace_callback(self._statements.append)
 
     def clear(self) -> None:
@@ -83,6 +88,13 @@ class Trace:
 
     def count(self, head: str) -> int:
         return self.heads.count(head)
+
+
+def _is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False
 
 
 def _head(sql: str) -> str:

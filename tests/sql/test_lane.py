@@ -319,6 +319,48 @@ async def test_close_waits_for_what_was_submitted(url: str, path: Path) -> None:
     assert numbers(path) == [1, 2, 3]
 
 
+async def test_a_write_that_comes_while_the_lane_closes_holds_nothing_up(
+    url: str, path: Path
+) -> None:
+    """Plain threads, for a close that never returns must not hang the test too."""
+    backend = open_backend(url, environ={}, shared=False)
+    await backend.open()
+    scratch(path)
+    database = backend.database
+    entered, gate, late = threading.Event(), threading.Event(), list[object]()
+
+    def slow(session: Session) -> int:
+        entered.set()
+        gate.wait(30)
+        return adding(1)(session)
+
+    def write_late() -> None:
+        try:
+            late.append(database.write_blocking(adding(2)))
+        except WorldError as error:
+            late.append(error)
+
+    threads = [
+        threading.Thread(target=target, args=arguments, daemon=True)
+        for target, arguments in (
+            (database.write_blocking, (slow,)),
+            (database.close, ()),
+            (write_late, ()),
+        )
+    ]
+    threads[0].start()
+    assert entered.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+        thread.join(0.5)  # it cannot end yet, but comes to where it waits
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert [thread.is_alive() for thread in threads] == [False] * 3
+    assert len(late) == 1
+    assert numbers(path) == ([1, 2] if late == [1] else [1])
+
+
 async def use_after_close(act: Callable[[Database], object], url: str) -> None:
     backend = open_backend(url, environ={}, shared=False)
     await backend.open()

@@ -9,6 +9,7 @@ import pytest
 
 from workflow_world import World
 from workflow_world.signals import QUEUE, run_topic, stream_topic
+from workflow_world.sql import migrate
 
 from .conftest import MakeWorld, Spawn, ours
 from .helpers import PATIENCE_S, Trace, create_run, line_of, raw, watched
@@ -38,10 +39,10 @@ async def test_another_process_wakes_a_subscription(
 
 @pytest.mark.parametrize("wrote", [False, True], ids=["only read", "wrote"])
 async def test_a_write_before_the_watchers_first_look_wakes_too(
-    make_world: MakeWorld, url: str, path: Path, template: bytes, wrote: bool
+    make_world: MakeWorld, url: str, path: Path, wrote: bool
 ) -> None:
     """Whoever waits has looked before: what came since must not go unnoticed."""
-    path.write_bytes(template)
+    migrate.upgrade(url, environ={})
     world = make_world()
     assert (await world.runs.list()).data == ()
     if wrote:

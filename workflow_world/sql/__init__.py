@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy.engine import Connection, Engine
 
@@ -15,12 +15,12 @@ from ..errors import ConfigurationError
 from ..registry import opener_for
 from ..settings import env_switch, env_text
 from .backend import SqlBackend
-from .database import Database, Synchronous
+from .connections import Synchronous, translated
+from .database import Database
 from .locations import Location, locate
+from .tables import checked_prefix
 
 __all__ = ["SqlBackend", "inspect_database", "open_backend", "open_database", "open_engine"]
-
-_PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 
 
 def open_backend(
@@ -65,22 +65,26 @@ def open_database(
 def open_engine(url: str) -> Engine:
     """An engine for Alembic's own command line: our connections, our transactions."""
     location, chosen = _chosen(url, {})
-    return Database(location, clock=SYSTEM_CLOCK, **chosen).connectable()
+    database = Database(location, clock=SYSTEM_CLOCK, **chosen)
+    database.prepare()
+    return database.engine
 
 
 @contextmanager
 def inspect_database(
     url: str | None, *, environ: Mapping[str, str], **options: Any
 ) -> Generator[Connection]:
-    """A read connection to an existing database; nothing is created or altered."""
-    options["auto_migrate"] = False
-    database = open_database(url, environ=environ, **options)
-    engine = database.connectable()
+    """A read connection to an existing database; nothing is created or altered.
+
+    Raises: BackendError.
+    """
+    database = open_database(url, environ=environ, **options | {"auto_migrate": False})
+    database.prepare()
     try:
-        with engine.connect().execution_options(ro=True) as connection:
+        with translated(), database.engine.connect().execution_options(ro=True) as connection:
             yield connection
     finally:
-        engine.dispose()
+        database.engine.dispose()
 
 
 def _url(url: str | None, environ: Mapping[str, str]) -> str:
@@ -102,17 +106,27 @@ def _chosen(
 ) -> tuple[Location, dict[str, Any]]:
     if auto_migrate is None:
         auto_migrate = env_switch("WORKFLOW_AUTO_MIGRATE", environ)
+    elif type(auto_migrate) is not bool:
+        raise ConfigurationError(f"auto_migrate must be True or False, not {auto_migrate!r}")
     if synchronous not in (None, "full", "normal"):
         raise ConfigurationError(f"synchronous must be 'full' or 'normal', not {synchronous!r}")
-    if table_prefix and _PREFIX.fullmatch(table_prefix) is None:
-        raise ConfigurationError(
-            "table_prefix must be up to 31 letters, digits and underscores, starting with a letter"
-        )
-    if engine is not None and engine.dialect.driver != "pysqlite":
-        raise ConfigurationError(f"engine must use sqlite3, not {engine.dialect.driver}")
-    return locate(url), {
+    location = locate(url) if engine is None else _location_of(engine)
+    return location, {
         "auto_migrate": True if auto_migrate is None else auto_migrate,
         "synchronous": synchronous or "full",
-        "prefix": table_prefix or "",
+        "prefix": "" if table_prefix is None else checked_prefix(table_prefix),
         "engine": engine,
     }
+
+
+def _location_of(engine: object) -> Location:
+    """Where a given engine's database is: presence and wake-ups are about that file."""
+    if not isinstance(engine, Engine) or engine.dialect.driver != "pysqlite":
+        kind = engine.dialect.driver if isinstance(engine, Engine) else type(engine).__name__
+        raise ConfigurationError(f"engine must be a SQLAlchemy engine on sqlite3, not {kind}")
+    path = engine.url.database
+    if not path or path == ":memory:" or path.startswith("file:"):
+        raise ConfigurationError(
+            "engine must be on a file, as in create_engine('sqlite:///workflow.db')"
+        )
+    return locate(f"file:{quote(path)}")

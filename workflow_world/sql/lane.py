@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
-from ..errors import WorldError
+from ..errors import WorldClosedError, WorldError
 from .compiled import Session
 
 T = TypeVar("T")
@@ -62,9 +62,12 @@ class Lane:
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._closed = False
 
     async def submit(self, operation: Operation[T]) -> T:
-        """The operation's result, once committed. Raises: what it raised, or BackendError.
+        """The operation's result, once committed.
+
+        Raises: what it raised, BackendError, WorldClosedError after ``close``.
 
         A caller that is cancelled does not undo its operation: all of it happens, or nothing.
         """
@@ -93,30 +96,30 @@ class Lane:
         self._put(Job(operation, lambda: None))
 
     def close(self) -> None:
-        """Blocking: runs what was submitted before, then ends the threads."""
+        """Blocking: runs what was submitted before, then ends the threads. For good."""
         with self._lock:
-            threads, self._threads = self._threads, []
-            for _ in threads:
+            self._closed = True
+            for _ in self._threads:
                 self._queue.put(None)
-        for thread in threads:
+        for thread in self._threads:
             thread.join()
 
     def _put(self, job: Job[Any]) -> None:
-        if not self._threads:
-            self._start()
-        self._queue.put(job)
+        with self._lock:
+            if self._closed:
+                raise WorldClosedError("This World's database is closed")
+            if not self._threads:
+                self._start()
+            self._queue.put(job)
 
     def _start(self) -> None:
-        with self._lock:
-            if self._threads:
-                return
-            # Daemons: a World that nobody closed must not keep the process alive.
-            self._threads = [
-                threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
-                for number in range(self._count)
-            ]
-            for thread in self._threads:
-                thread.start()
+        # Daemons: a World that nobody closed must not keep the process alive.
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
+            for number in range(self._count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     tuple_,
 )
 
@@ -22,7 +23,7 @@ from ..core.values import to_ms
 from .compiled import Statement, adhoc, const
 from .rows import RUN_WIDTH
 from .run_statements import columns
-from .tables import Tables
+from .tables import ONCE, Tables
 
 
 def list_runs(tables: Tables, query: Query) -> Statement:
@@ -94,6 +95,8 @@ def list_waits(tables: Tables, query: Query) -> Statement:
             completed.c.run_id == created.c.run_id,
             completed.c.correlation_id == created.c.correlation_id,
             completed.c.event_type == const("wait_completed"),
+            # The index that holds single events, in its own words.
+            text(_of_alias(ONCE, completed.name)),
         ),
     )
     chosen = (
@@ -113,6 +116,12 @@ def list_waits(tables: Tables, query: Query) -> Statement:
         created.c.run_id,
         created.c.correlation_id,
     )
+
+
+def _of_alias(condition: str, alias: str) -> str:
+    for column in ("event_type", "correlation_id"):
+        condition = condition.replace(column, f"{alias}.{column}")
+    return condition
 
 
 def _page(

@@ -90,4 +90,4 @@ def _path_of(text: str) -> str:
 
 def _uri(path: Path) -> str:
     quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    return f"file:{quoted}"
+    return "file:/" + quoted.lstrip("/")  # two slashes would name a host

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, Engine
 
-from ..errors import SchemaError
+from ..errors import ConfigurationError, SchemaError
+from .tables import checked_prefix
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -87,11 +88,18 @@ def bring_up_to_date(engine: Engine, prefix: str = "", revision: str = "head") -
         command.upgrade(config_for(prefix, connection), revision)
 
 
+def _check_revision(revision: str) -> None:
+    if revision not in ("head", *KNOWN):
+        raise ConfigurationError(f"No revision {revision!r}: known are {', '.join(KNOWN)} and head")
+
+
 def offline_sql(url: str, revision: str = "head", prefix: str = "") -> str:
     """The SQL that an upgrade from nothing would run, for review or for a DBA."""
     from alembic import command
 
-    config = config_for(prefix, None)
+    for part in revision.split(":"):
+        _check_revision(part)
+    config = config_for(checked_prefix(prefix), None)
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     config.output_buffer = buffer = io.StringIO()
     command.upgrade(config, revision, sql=True)
@@ -126,11 +134,11 @@ def upgrade(
     """Create or upgrade the schema of the database that the URL names, creating a missing file."""
     from . import open_database
 
+    _check_revision(revision)
+    options["auto_migrate"] = True  # that is what was asked for, whatever the environment says
     database = open_database(url, environ=os.environ if environ is None else environ, **options)
     try:
-        database.open_blocking()
-        if revision not in ("head", HEAD):
-            bring_up_to_date(database.engine, str(options.get("table_prefix") or ""), revision)
+        database.open_blocking(revision)
     finally:
         database.close()
 

@@ -114,8 +114,10 @@ class QueueStatements:
         other = self.t.messages.alias("other")
         return exists(
             select(1).where(
+                text(UNFINISHED.replace("status", "other.status", 1)),
                 other.c.status == const("processing"),
-                other.c.leased_until > bindparam("now"),
+                # An expression, not the column: the search has to go by the run.
+                other.c.leased_until + 0 > bindparam("now"),
                 other.c.run_id == self._m.run_id,
                 other.c.step_id.is_(None),
                 self._m.step_id.is_(None),
@@ -236,9 +238,16 @@ class QueueStatements:
     def open_of_step(self) -> Statement:
         """An unfinished or failed message of a step."""
         m = self._m
-        mine = and_(m.run_id == bindparam("run_id"), m.step_id == bindparam("step_id"))
+        mine = and_(
+            m.run_id == bindparam("run_id"),
+            m.run_id.is_not(None),
+            m.step_id == bindparam("step_id"),
+        )
         failed = select(m.message_id).where(
-            mine, m.processed_at.is_not(None), m.status == const("failed")
+            mine,
+            m.processed_at.is_not(None),
+            # An expression, not the column: the search has to go by the run.
+            m.status.concat("") == const("failed"),
         )
         unfinished = select(m.message_id).where(mine, text(UNFINISHED))
         return Statement("find messages of step", unfinished.union_all(failed))

@@ -118,7 +118,7 @@ class SqlRunStore:
             run_id=run_id,
             correlation_id=needs.correlation_id,
         )
-        return tuple(map(event_of, rows))
+        return tuple(sorted(map(event_of, rows), key=lambda event: event.position))
 
     def _apply(self, session: Session, run_id: str, decision: Decision) -> None:
         # Everything is encoded before the first write: a value that cannot be is a refusal.

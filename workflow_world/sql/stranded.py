@@ -108,7 +108,8 @@ class StrandedReader:
             select(1).where(
                 mine,
                 messages.c.processed_at.is_not(None),
-                messages.c.status == const("failed"),
+                # An expression, not the column: the search has to go by the run.
+                messages.c.status.concat("") == const("failed"),
             )
         )
         return and_(~unfinished, ~failed)

@@ -7,6 +7,7 @@ JSON in TEXT. Indexes are named after the query they serve. The constraints repe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Final
@@ -26,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ..core.events import SINGLE_EVENTS, STEP_OUTCOMES
+from ..errors import ConfigurationError
 
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -52,6 +54,7 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 _FINAL = ("completed", "failed", "cancelled")
 _STATUSES = ("pending", "running", *_FINAL)
 _ENDED = f"({_one_of('status', _FINAL)}) = (completed_at IS NOT NULL)"
+_PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 UNFINISHED: Final = "status IN ('pending', 'processing')"
 
 
@@ -186,6 +189,14 @@ class WorkflowEvent(Base):
         ),
         Index("ix_events_by_correlation", "correlation_id", "created_at", "run_id", "position"),
         Index(
+            "ix_events_waits",
+            "run_id",
+            "created_at",
+            "correlation_id",
+            sqlite_where=text("event_type = 'wait_created'"),
+            postgresql_where=text("event_type = 'wait_created'"),
+        ),
+        Index(
             "ix_events_open_waits",
             "run_id",
             "due_at",
@@ -254,6 +265,9 @@ class QueueMessage(Base):
             name="lease",
         ),
         CheckConstraint("attempt >= 1 AND deliveries >= 0", name="attempt"),
+        CheckConstraint(
+            "(status IN ('completed', 'failed')) = (processed_at IS NOT NULL)", name="processed"
+        ),
         Index(
             "ix_queue_claim",
             "available_at",
@@ -306,6 +320,7 @@ class QueueMessage(Base):
         Index(
             "ix_queue_finished_of_run",
             "run_id",
+            "step_id",
             "claimed_at",
             sqlite_where=text("processed_at IS NOT NULL AND run_id IS NOT NULL"),
             postgresql_where=text("processed_at IS NOT NULL AND run_id IS NOT NULL"),
@@ -330,6 +345,14 @@ class StreamChunk(Base):
         CheckConstraint("chunk_index >= 0", name="chunk_index"),
         CheckConstraint("NOT is_eof OR length(data) = 0", name="eof"),
         Index(
+            "uq_streams_close",
+            "run_id",
+            "stream_name",
+            unique=True,
+            sqlite_where=text("is_eof"),
+            postgresql_where=text("is_eof"),
+        ),
+        Index(
             "ix_streams_of_run",
             "run_id",
             "created_at",
@@ -351,6 +374,20 @@ class Tables:
     hooks: Table
     messages: Table
     chunks: Table
+
+
+def checked_prefix(prefix: str) -> str:
+    """Raises: ConfigurationError for a prefix that would need quoting, or that SQLite reserves."""
+    if prefix and (
+        not isinstance(prefix, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        or _PREFIX.fullmatch(prefix) is None
+        or prefix.lower().startswith("sqlite_")
+    ):
+        raise ConfigurationError(
+            "table_prefix must be up to 31 letters, digits and underscores, starting with a "
+            "letter, and not with sqlite_"
+        )
+    return prefix
 
 
 @lru_cache(maxsize=32)

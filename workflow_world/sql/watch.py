@@ -55,11 +55,10 @@ class Watcher:
             except sqlite3.Error as error:
                 # The poll interval of whoever waits is still there.
                 logger.debug("data_version could not be read: %s", error)
-                connection = None
                 continue
             if version == seen:
                 continue
-            if ours == commits:
+            if seen is None or ours == commits:
                 self._hub.notify_all()
             else:
                 self._database.look_for_others()
