@@ -87,6 +87,7 @@ def _check_depth(value: object) -> None:
 
 def _parts(value: object) -> Collection[object]:
     """What a container holds that may be a container too."""
+    items: Collection[object]
     if type(value) is dict or isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).values()
     elif isinstance(value, list | tuple):

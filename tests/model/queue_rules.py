@@ -110,7 +110,7 @@ class QueueRules(Machine):
         limit=st.integers(1, 3),
         lease=st.sampled_from([0.5, 30.0, 30.0]),
         serialize_runs=st.booleans(),
-        prefixes=st.sampled_from([None, None, (WORKFLOW,), (STEP,), (STEP, WORKFLOW)]),
+        prefixes=st.sampled_from([None, None, (WORKFLOW,), (STEP,), (STEP, WORKFLOW), ()]),
     )
     def claim(
         self,

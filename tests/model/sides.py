@@ -86,12 +86,10 @@ class Side:
         return self._ids[label]
 
     def unlabelled(self, message: Message) -> Message:
-        """What a message no longer waits for is no wake-up, whatever its row still says."""
         return replace(
             message,
             message_id=self.label(message.message_id),
             lease_token=None if message.lease_token is None else "a token",
-            is_wake_up=message.is_wake_up and message.status in ("pending", "processing"),
         )
 
     def comparable(self, answer: object) -> Any:

@@ -163,9 +163,9 @@ def _copied(page: Page[Event]) -> Page[Event]:
 def _fresh(value: Any) -> Any:
     """The value with maps and lists of its own; everything else in it is immutable."""
     if isinstance(value, dict):
-        return {key: _fresh(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return {key: _fresh(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
-        return [_fresh(item) for item in cast("list[Any]", value)]
+        return [_fresh(item) for item in cast("list[object]", value)]
     return value
 
 

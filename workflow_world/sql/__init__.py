@@ -78,7 +78,8 @@ def inspect_database(
 
     Raises: BackendError.
     """
-    database = open_database(url, environ=environ, **options | {"auto_migrate": False})
+    options["auto_migrate"] = False
+    database = open_database(url, environ=environ, **options)
     database.prepare()
     try:
         with translated(), database.engine.connect().execution_options(ro=True) as connection:

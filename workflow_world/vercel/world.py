@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pydantic
 from vercel.workflow._internal import world as w
@@ -253,6 +253,7 @@ def _paging(options: w.PaginationOptions | None) -> dict[str, Any]:
 def _page(page: Page[R], convert: Callable[[R], M]) -> w.PaginatedResult[M]:
     # Not validated again: on a page of 1000 events that costs more than reading them. And not
     # subscripted: pydantic builds a class for PaginatedResult[M] whenever the last one was freed.
-    return w.PaginatedResult.model_construct(
+    made: Any = w.PaginatedResult.model_construct(  # pyright: ignore[reportUnknownVariableType]
         data=[*map(convert, page.data)], cursor=page.cursor, has_more=page.has_more
     )
+    return cast("w.PaginatedResult[M]", made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 from ..core.delivery import Again
 from ..core.values import without_credentials
@@ -64,18 +64,23 @@ def again_of(continuation: Continuation) -> Again:
 
 def outage_in(error: BaseException) -> BackendError | None:
     """The database failure behind an error, when nothing else is: task groups wrap theirs."""
-    if isinstance(error, BaseExceptionGroup):
-        causes = [outage_in(inner) for inner in cast("BaseExceptionGroup[Any]", error).exceptions]
+    if grouped := _grouped(error):
+        causes = [outage_in(inner) for inner in grouped]
         return causes[0] if all(causes) else None
     if isinstance(error, BackendError) and error.code in _OUTAGES:
         return error
     return None
 
 
+def _grouped(error: BaseException) -> tuple[BaseException, ...]:
+    """The errors of an exception group; none for any other error."""
+    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+
+
 def summary_of(error: BaseException) -> str:
     """The error's type and the first line of its text; a group's are those of its first error."""
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[Any]", error).exceptions[0]
+    while grouped := _grouped(error):
+        error = grouped[0]
     line = next(iter(str(error).splitlines()), "")
     return without_credentials(f"{type(error).__name__}: {line}")[:_SUMMARY_LENGTH]
 
