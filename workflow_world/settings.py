@@ -63,7 +63,7 @@ class Settings:
         recovery_grace_ms: the sweep leaves rows alone that were touched since.
     """
 
-    base_url: str | None = _text(None)
+    base_url: str | None = field(default=None, repr=False, metadata={"choices": ()})
     concurrency: int = _number(20, "WORKFLOW_CONCURRENCY", low=1, high=10_000)
     max_retries: int = _number(3, "WORKFLOW_MAX_RETRIES", low=1, high=1_000)
     poll_interval_ms: int = _number(100, "WORKFLOW_POLL_INTERVAL_MS", low=1, high=3_600_000)

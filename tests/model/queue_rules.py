@@ -150,13 +150,13 @@ class QueueRules(Machine):
         self.leases.extend(zip(model, system, strict=True))
         assert not_later(claims[1].next_due_at, claims[0].next_due_at), claims
 
-    @rule(handle=handles, outcome=outcomes)
-    def deliver(self, handle: int, outcome: Outcome) -> None:
-        """What a worker does most: claim a message, and end the delivery at once."""
+    @rule(handle=handles, limit=st.sampled_from([1, 1, 100]), outcome=outcomes)
+    def deliver(self, handle: int, limit: int, outcome: Outcome) -> None:
+        """What a worker does most: claim, and end the deliveries at once."""
         before = len(self.leases)
-        self._claim(handle, limit=1, lease=30.0, serialize_runs=True, prefixes=None)
-        if len(self.leases) > before:
-            self._settle(handle, [0], outcome, fails_run=False)
+        self._claim(handle, limit=limit, lease=30.0, serialize_runs=limit == 1, prefixes=None)
+        if count := len(self.leases) - before:
+            self._settle(handle, [*range(count)], outcome, fails_run=False)
 
     @precondition(lambda self: self.leases)
     @rule(handle=handles, places=st.lists(pick, min_size=1, max_size=2), lease=st.just(30.0))
@@ -252,7 +252,7 @@ class QueueRules(Machine):
             if after is None:
                 return found
 
-    @rule(handle=handles, keep=st.sampled_from([0, 61, 5000]), limit=st.sampled_from([1, 100]))
+    @rule(handle=handles, keep=st.sampled_from([0, 0, 61]), limit=st.sampled_from([1, 100]))
     def prune(self, handle: int, keep: float, limit: int) -> None:
         retention = Retention(completed=timedelta(seconds=keep), failed=timedelta(seconds=2 * keep))
 

@@ -98,6 +98,8 @@ class SqlMessageStore:
         prefixes: Sequence[str] | None,
     ) -> Claim:
         chosen = None if prefixes is None else tuple(sorted(set(prefixes)))
+        if chosen == ():
+            return Claim()
         if not self._news:
             # Without news of our own, one cheap look comes before the write lock.
             soonest = await self._database.read(lambda session: self._soonest(session, chosen))

@@ -101,7 +101,7 @@ class QueueStatements:
                     due <= bindparam("now"),
                     *self._prefix(prefixes),
                 )
-                .order_by(due, self._m.message_id)
+                .order_by(self._m.available_at, self._m.message_id)
                 .limit(bindparam("row_limit"))
             )
             if serialize:
@@ -191,7 +191,12 @@ class QueueStatements:
             update(self.t.messages)
             .where(*self._leased())
             .values({name: bindparam(f"v_{name}") for name in SETTLED})
-            .values(lease_token=None, leased_until=None, is_wake_up=False),
+            .values(
+                lease_token=None,
+                leased_until=None,
+                # Back in the queue it is delayed, or charged: no longer as good as a new one.
+                is_wake_up=and_(self._m.is_wake_up, bindparam("v_status") != const("pending")),
+            ),
         )
 
     def _leased(self) -> tuple[ColumnElement[bool], ...]:
