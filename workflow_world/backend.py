@@ -7,7 +7,9 @@ values and pure functions. ``workflow_world.memory`` is the reference to copy fr
 
 Common to all verbs:
 
-- A verb that returned is durable and visible to every handle on the same database.
+- A verb that returned is durable and visible to every handle on the same database. A loss of
+  power, but no crash, may undo the latest claims, extensions, and settlements without an intent:
+  the message is then delivered again, as it may be anyway.
 - A verb that raised wrote nothing, except ``BackendError`` with code ``UNKNOWN_OUTCOME``.
 - Driver errors never leak: they become ``BackendError`` with the original as ``__cause__``.
 - Times are aware UTC datetimes with whole milliseconds; durations are ``timedelta``.

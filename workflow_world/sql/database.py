@@ -53,7 +53,8 @@ class Database:
         self.heads = Heads()
         self.commits = self._changes = 0
         self._prefix, self._auto_migrate = prefix, auto_migrate
-        self._given = engine
+        self._synchronous: Synchronous = synchronous
+        self._flushes = True
         self._engine = engine_on(location, synchronous, engine)
         self._opening = threading.Lock()
         self._is_open = False
@@ -116,12 +117,17 @@ class Database:
             self._engine.dispose()
             self._is_open = False
 
-    async def write(self, operation: Operation[T]) -> T:
-        """Run the operation in a write transaction shared with others. See ``Lane.submit``."""
-        return await self._writes.submit(operation)
+    async def write(self, operation: Operation[T], *, repeatable: bool = False) -> T:
+        """Run the operation in a write transaction shared with others. See ``Lane.submit``.
 
-    def write_blocking(self, operation: Operation[T]) -> T:
-        return self._writes.submit_blocking(operation)
+        ``repeatable`` is for claims, extensions and settlements: a loss of power may undo them,
+        and then the message is delivered again, as it may be anyway. A batch of nothing else is
+        committed without a flush. A later flush covers it, for there is one log.
+        """
+        return await self._writes.submit(operation, repeatable=repeatable)
+
+    def write_blocking(self, operation: Operation[T], *, repeatable: bool = False) -> T:
+        return self._writes.submit_blocking(operation, repeatable=repeatable)
 
     async def read(self, operation: Operation[T]) -> T:
         """Run the operation in a read transaction: one consistent instant, after this call."""
@@ -162,6 +168,7 @@ class Database:
         with translated():
             cursor = self._writer_cursor()
             try:
+                self._flush(cursor, not all(job.repeatable for job in jobs))
                 self._begin(cursor)
                 session = Session(cursor, self.dialect)
                 for job in jobs:
@@ -178,6 +185,7 @@ class Database:
     def _transact_apart(self, cursor: sqlite3.Cursor, jobs: Sequence[Job[Any]]) -> None:
         """The same batch once more, a savepoint around each, so that one failure is one failure."""
         try:
+            self._flush(cursor, True)
             self._begin(cursor)
             for job in jobs:
                 cursor.execute("SAVEPOINT one")
@@ -195,6 +203,12 @@ class Database:
         except Exception:
             self._roll_back(cursor)
             raise
+
+    def _flush(self, cursor: sqlite3.Cursor, flush: bool) -> None:
+        """Whether the coming commit waits for the disk; cannot be set within a transaction."""
+        if self._synchronous == "full" and flush != self._flushes:
+            cursor.execute(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
+            self._flushes = flush
 
     def _begin(self, cursor: sqlite3.Cursor) -> None:
         retrying(lambda: cursor.execute("BEGIN IMMEDIATE"))
@@ -220,7 +234,7 @@ class Database:
 
     def _writer_cursor(self) -> sqlite3.Cursor:
         if self._writer is None:
-            self._writer = self._connect()
+            self._writer, self._flushes = self._connect(), True
             # SQLite's own busy handler backs off to 100 ms and starves some of many writers
             # (measured); the jittered retry of ``_begin`` keeps shares even.
             self._writer.cursor().execute("PRAGMA busy_timeout=0")

@@ -28,6 +28,7 @@ class Job(Generic[T]):
     """An operation, and afterwards what came of it.
 
     ``loop`` is where the caller waits; None: ``deliver`` may be called from the lane's thread.
+    ``repeatable`` says that a loss of power may undo it, for then it is simply done again.
     The operation may run twice. It raises domain errors (WorldError) before its first write, so
     those are results and leave its neighbours alone.
     """
@@ -35,6 +36,7 @@ class Job(Generic[T]):
     operation: Operation[T]
     deliver: Callable[[], None]
     loop: asyncio.AbstractEventLoop | None = None
+    repeatable: bool = False
     result: T | None = None
     error: BaseException | None = None
 
@@ -64,7 +66,7 @@ class Lane:
         self._threads: list[threading.Thread] = []
         self._closed = False
 
-    async def submit(self, operation: Operation[T]) -> T:
+    async def submit(self, operation: Operation[T], *, repeatable: bool = False) -> T:
         """The operation's result, once committed.
 
         Raises: what it raised, BackendError, WorldClosedError after ``close``.
@@ -78,22 +80,22 @@ class Lane:
             if not waiter.done():
                 waiter.set_result(None)
 
-        job: Job[T] = Job(operation, deliver, loop)
+        job: Job[T] = Job(operation, deliver, loop, repeatable)
         self._put(job)
         await waiter
         return _outcome(job)
 
-    def submit_blocking(self, operation: Operation[T]) -> T:
+    def submit_blocking(self, operation: Operation[T], *, repeatable: bool = False) -> T:
         """The same for a plain thread."""
         done: Future[None] = Future()
-        job: Job[T] = Job(operation, lambda: done.set_result(None))
+        job: Job[T] = Job(operation, lambda: done.set_result(None), None, repeatable)
         self._put(job)
         done.result()
         return _outcome(job)
 
     def post(self, operation: Operation[object]) -> None:
         """Run the operation with the next batch; nobody waits for it."""
-        self._put(Job(operation, lambda: None))
+        self._put(Job(operation, lambda: None, None, repeatable=True))
 
     def close(self) -> None:
         """Blocking: runs what was submitted before, then ends the threads. For good."""

@@ -107,7 +107,8 @@ class SqlMessageStore:
                 return Claim(next_due_at=soonest)
         self._news = False
         claim = await self._database.write(
-            lambda session: self._claim(session, limit, lease, serialize_runs, chosen)
+            lambda session: self._claim(session, limit, lease, serialize_runs, chosen),
+            repeatable=True,
         )
         self._news = self._news or bool(claim.messages)
         return claim
@@ -184,7 +185,7 @@ class SqlMessageStore:
                 )
             )
 
-        return self._database.write_blocking(extend_all)
+        return self._database.write_blocking(extend_all, repeatable=True)
 
     async def settle(
         self, settlements: Sequence[tuple[Settlement, Intent | None]]
@@ -195,7 +196,9 @@ class SqlMessageStore:
             ended.clear()
             return [self._settle(session, one, intent, ended) for one, intent in settlements]
 
-        settled = await self._database.write(settle_all)
+        settled = await self._database.write(
+            settle_all, repeatable=all(intent is None for _, intent in settlements)
+        )
         for run_id in ended:
             self._database.hub.notify(run_topic(run_id))
         if any(one.status == "pending" for one, _ in settlements):
