@@ -18,6 +18,7 @@ FLOWS = (
     "cancelling",
     "namespaces",
     "attributes",
+    "nested",
     "own_install",
 )
 
