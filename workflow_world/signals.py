@@ -31,7 +31,6 @@ class Signal:
         self._thread = threading.get_ident()
         self._event = asyncio.Event()
         self.topic = topic
-        self.waiting = False
 
     def wake(self) -> None:
         """Thread-safe; silent when the loop is gone, for then nobody waits."""
@@ -46,12 +45,8 @@ class Signal:
             self._hub.remove(self)
 
     async def wait(self, timeout: float | None) -> bool:
-        self.waiting = True
         self._hub.waiter_came()
-        try:
-            woken = await self._clock.wait(self._event, timeout)
-        finally:
-            self.waiting = False
+        woken = await self._clock.wait(self._event, timeout)
         self._event.clear()
         return woken
 
