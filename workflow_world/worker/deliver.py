@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import os
-from collections.abc import Mapping
-from typing import Any, Final, cast
 
-import httpx
-
-from ..api.messages import RESERVED_HEADERS
 from ..codec import decode
-from ..core.delivery import Again, Done, Failed, Outcome, Unreachable
+from ..core.delivery import Done, Failed, Outcome, Unreachable
 from ..core.entities import Message
-from ..core.queue_names import parse
-from ..core.values import without_credentials
 from ..errors import BackendError
 from ..http import QueueHandler
 from ..settings import Settings
-from ..wire import CBOR, to_json
+from .callback import Callbacks, base_url, configured_url, seconds
 from .handlers import (
-    ATTEMPT_HEADER,
-    ID_HEADER,
-    NAME_HEADER,
     Handlers,
     again_of,
     outage_in,
@@ -33,11 +20,7 @@ from .handlers import (
 
 logger = logging.getLogger("workflow_world.deliver")
 
-_CONNECT_TIMEOUT_S: Final = 10.0
-_NOT_THERE: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-_SERVICE_URL: Final = "WORKFLOW_SERVICE_URL"
-_TOO_MANY: Final = 429
-_UNAVAILABLE: Final = 503
+__all__ = ["Deliverer", "base_url"]
 
 
 class Deliverer:
@@ -45,7 +28,7 @@ class Deliverer:
 
     def __init__(self, settings: Settings, handlers: Handlers) -> None:
         self._settings, self._handlers = settings, handlers
-        self._client: httpx.AsyncClient | None = None
+        self._callbacks = Callbacks(settings)
 
     @property
     def prefixes(self) -> tuple[str, ...] | None:
@@ -57,8 +40,7 @@ class Deliverer:
         mode = self._settings.delivery
         if mode == "http":
             return None
-        explicit = self._settings.base_url or os.environ.get(_SERVICE_URL)
-        if mode == "inprocess" or (self._handlers.prefixes and not explicit):
+        if mode == "inprocess" or (self._handlers.prefixes and not configured_url(self._settings)):
             return self._handlers.prefixes
         return None
 
@@ -80,80 +62,11 @@ class Deliverer:
             handler = self._handlers.find(message.queue_name)
         if handler is not None:
             return await _call(handler, payload, message)
-        return await self._post(payload, message)
+        return await self._callbacks.post(payload, message)
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
-
-    async def _post(self, payload: object, message: Message) -> Outcome:
-        route = parse(message.queue_name).route
-        url = f"{base_url(self._settings)}/.well-known/workflow/v1/{route}"
-        is_cbor = self._settings.content_type == CBOR
-        headers = {
-            name: value
-            for name, value in (message.headers or {}).items()
-            if name.lower() not in RESERVED_HEADERS
-        }
-        headers |= {
-            "content-type": self._settings.content_type,
-            NAME_HEADER: message.queue_name,
-            ID_HEADER: message.message_id,
-            ATTEMPT_HEADER: str(message.attempt),
-        }
-        encoded = {name.encode(): value.encode() for name, value in headers.items()}
-        try:
-            response = await self._http().post(
-                url, content=message.payload if is_cbor else to_json(payload), headers=encoded
-            )
-        except _NOT_THERE as error:
-            shown = without_credentials(url)
-            logger.error("The application at %s cannot be reached: %s", shown, error)
-            return Unreachable(message=f"{type(error).__name__}: {shown} cannot be reached")
-        except httpx.InvalidURL as error:
-            return Failed(message=f"The callback URL is invalid: {error}")
-        except httpx.HTTPError as error:
-            return Failed(message=f"{type(error).__name__}: {error}")
-        return outcome_of(response)
-
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            total = self._settings.http_timeout_s
-            self._client = httpx.AsyncClient(
-                follow_redirects=False,
-                trust_env=False,
-                timeout=httpx.Timeout(total, connect=min(_CONNECT_TIMEOUT_S, total or math.inf)),
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=self._settings.concurrency
-                ),
-            )
-        return self._client
-
-
-def base_url(settings: Settings) -> str:
-    """Where callbacks go: option, ``WORKFLOW_SERVICE_URL``, ``http://localhost:{PORT or 3000}``."""
-    url = settings.base_url or os.environ.get(_SERVICE_URL)
-    return (url or f"http://localhost:{os.environ.get('PORT') or 3000}").rstrip("/")
-
-
-def outcome_of(response: httpx.Response) -> Outcome:
-    """What a callback's response means (spec 4.11)."""
-    status = response.status_code
-    if response.is_success or status == _UNAVAILABLE:
-        again = _again(response)
-        if again is not None:
-            return again
-        if response.is_success:
-            return Done()
-    retry_after = None
-    if status in (_TOO_MANY, _UNAVAILABLE):
-        retry_after = _seconds(response.headers.get("retry-after"))
-    return Failed(
-        message=f"HTTP {status}: {response.text[:500]}",
-        status=status,
-        retry_after_seconds=retry_after,
-    )
+        """Close what callbacks keep open. No delivery may be going on."""
+        await self._callbacks.close()
 
 
 async def _call(handler: QueueHandler, payload: object, message: Message) -> Outcome:
@@ -175,31 +88,6 @@ async def _call(handler: QueueHandler, payload: object, message: Message) -> Out
         logger.warning("Message %s failed: %s", message.message_id, text, extra=ids)
         logger.debug("Message %s failed", message.message_id, exc_info=True, extra=ids)
         return Failed(
-            message=text, retry_after_seconds=_seconds(getattr(error, "retry_after", None))
+            message=text, retry_after_seconds=seconds(getattr(error, "retry_after", None))
         )
     return Done() if result is None else again_of(result)
-
-
-def _again(response: httpx.Response) -> Again | None:
-    try:
-        body: object = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    if not isinstance(body, Mapping):
-        return None
-    reply = cast("Mapping[str, Any]", body)
-    delay = reply.get("timeoutSeconds")
-    if isinstance(delay, bool) or not isinstance(delay, int | float):
-        return None
-    if not math.isfinite(delay) or delay < 0:
-        return None
-    key = reply.get("idempotencyKey")
-    return Again(delay_seconds=delay, idempotency_key=key if isinstance(key, str) and key else None)
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        seconds = float(cast("Any", value))
-    except (TypeError, ValueError):
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
