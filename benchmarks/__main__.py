@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if contender.missing:
             _tell(f"Left out: {contender.name}, because {contender.needs} is not installed")
     contenders = tuple(one for one in contenders if not one.missing)
-    sizes = TINY if options.tiny else Sizes()
+    sizes = _sized(TINY if options.tiny else Sizes(), options.size)
     values, failures = measure(workloads, contenders, sizes, options.rounds, _tell)
     command = " ".join(
         ["python -m benchmarks", *(sys.argv[1:] if arguments is None else arguments)]
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell("No plot: matplotlib is not installed, or there is nothing to compare")
     if options.update_docs:
         image = os.path.relpath(out / "results.svg", DOCS.parent)
-        shown = f"![Times as fast as LocalWorld and as the floor]({image})\n\n" if drawn else ""
+        shown = f"![{plot.TITLE}]({image})\n\n" if drawn else ""
         report.insert(DOCS, shown + text)
     sys.stdout.write(text + "\n")
     return 1 if failures else 0
@@ -55,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--contenders", help=f"some of {','.join(CONTENDERS_BY_NAME)}")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--tiny", action="store_true", help="tiny sizes: shows only that it runs")
+    parser.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="how much a workload does, as in memory_runs=50000; can be given several times",
+    )
     parser.add_argument(
         "--update-docs", action="store_true", help="put the table into docs/benchmarks.md"
     )
@@ -69,6 +77,22 @@ def _chosen(names: str | None, known: dict[str, T], everything: tuple[T, ...]) -
     if unknown:
         raise SystemExit(f"Unknown: {', '.join(unknown)}. Known: {', '.join(known)}")
     return tuple(known[name] for name in wanted)
+
+
+def _sized(sizes: Sizes, given: Sequence[str]) -> Sizes:
+    known = {one.name: type(getattr(sizes, one.name)) for one in fields(sizes)}
+    for text in given:
+        name, _, number = text.partition("=")
+        if name not in known:
+            raise SystemExit(f"Unknown size: {name}. Known: {', '.join(known)}")
+        try:
+            value = known[name](number)
+        except ValueError:
+            raise SystemExit(f"{name} must be a number, not {number!r}") from None
+        if value <= 0 and name != "warm_up_steps":
+            raise SystemExit(f"{name} must be more than 0")
+        sizes = replace(sizes, **{name: value})
+    return sizes
 
 
 def _positive(text: str) -> int:

@@ -1,6 +1,6 @@
 """One measurement in a process of its own: a job as JSON on stdin, figures as JSON on stdout.
 
-Job: ``{"contender", "workloads": [...], "sizes": {...}, "directory"}``. Result:
+Job: ``{"contender", "workloads": [...], "sizes": {...}, "directory", "prepared"}``. Result:
 ``{workload: {measure: value}}`` in the last line.
 """
 
@@ -19,14 +19,24 @@ Figures = dict[str, float]
 
 
 def run(
-    contender: str, workloads: Sequence[str], sizes: Sizes, directory: Path
+    contender: str,
+    workloads: Sequence[str],
+    sizes: Sizes,
+    directory: Path,
+    prepared: Path | None = None,
 ) -> dict[str, Figures]:
-    """Every workload in a directory of its own; those of the SDK share one World."""
-    world = [name for name in workloads if BY_NAME[name].level == "world"]
-    sdk = [name for name in workloads if BY_NAME[name].level == "sdk"]
-    found = {name: _world_level(contender, name, sizes, _fresh(directory, name)) for name in world}
+    """Every workload in a directory of its own; those of the SDK share one World.
+
+    ``prepared`` is a database to begin with; each directory gets a copy.
+    """
+    world = [name for name in workloads if BY_NAME[name].flow is None]
+    sdk = [name for name in workloads if BY_NAME[name].flow is not None]
+    found = {
+        name: _world_level(contender, name, sizes, _fresh(directory, name, prepared))
+        for name in world
+    }
     if sdk:
-        found |= asyncio.run(_sdk_level(contender, sdk, sizes, _fresh(directory, "sdk")))
+        found |= asyncio.run(_sdk_level(contender, sdk, sizes, _fresh(directory, "sdk", prepared)))
     return found
 
 
@@ -35,23 +45,26 @@ def _world_level(contender: str, workload: str, sizes: Sizes, directory: Path) -
         from . import raw
 
         return raw.run(workload, sizes, directory)
+    if contender == "httpx":
+        from . import peer_httpx
+
+        return asyncio.run(peer_httpx.run(sizes))
     if contender.startswith("huey"):
         from . import peer_huey
 
         return peer_huey.run(sizes, directory, fsync=contender == "huey-full")
-    return asyncio.run(_on_store(contender, workload, sizes, directory))
+    return asyncio.run(_of_a_world(contender, workload, sizes, directory))
 
 
-async def _on_store(contender: str, workload: str, sizes: Sizes, directory: Path) -> Figures:
-    from .stores import STORES
+async def _of_a_world(contender: str, workload: str, sizes: Sizes, directory: Path) -> Figures:
+    from .special import SPECIAL
+    from .stores import opened
     from .world_level import WORLD_LEVEL
 
-    store = STORES[contender](directory)
-    await store.open()
-    try:
+    if workload in SPECIAL:
+        return await SPECIAL[workload](contender, sizes, directory)
+    async with opened(contender, directory) as store:
         return await WORLD_LEVEL[workload](store, sizes)
-    finally:
-        await store.close()
 
 
 async def _sdk_level(
@@ -66,16 +79,27 @@ async def _sdk_level(
     return await sdk_level.run(contender, workloads, sizes, directory)
 
 
-def _fresh(directory: Path, name: str) -> Path:
+def _fresh(directory: Path, name: str, prepared: Path | None) -> Path:
     made = directory / name
     made.mkdir()
+    if prepared is not None:
+        from .filled import copy_into
+
+        copy_into(made, prepared)
     return made
 
 
 def main() -> None:
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     job = json.load(sys.stdin)
-    found = run(job["contender"], job["workloads"], Sizes(**job["sizes"]), Path(job["directory"]))
+    prepared = None if job["prepared"] is None else Path(job["prepared"])
+    found = run(
+        job["contender"],
+        job["workloads"],
+        Sizes(**job["sizes"]),
+        Path(job["directory"]),
+        prepared,
+    )
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -11,12 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .contenders import Contender
+from .filled import Filled
 from .plan import Sizes, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 Values = dict[str, dict[str, list[float]]]
 """Measure, contender, one value per round."""
-_TIMEOUT_S = 600
+_TIMEOUT_S = 1_800
 
 
 class MeasurementError(Exception):
@@ -24,14 +25,22 @@ class MeasurementError(Exception):
 
 
 def in_child(
-    contender: str, workloads: Sequence[str], sizes: Sizes, directory: Path
+    contender: str,
+    workloads: Sequence[str],
+    sizes: Sizes,
+    directory: Path,
+    prepared: Path | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Run workloads in one fresh process. Raises: MeasurementError."""
+    """Run workloads in one fresh process, on copies of a prepared database if there is one.
+
+    Raises: MeasurementError.
+    """
     job = {
         "contender": contender,
         "workloads": list(workloads),
         "sizes": asdict(sizes),
         "directory": str(directory),
+        "prepared": None if prepared is None else str(prepared),
     }
     try:
         done = subprocess.run(
@@ -64,11 +73,14 @@ def measure(
     """
     values: Values = {}
     failures = list[str]()
-    try:
-        for number in range(rounds):
-            _round(number, rounds, workloads, contenders, sizes, values, failures, tell)
-    except KeyboardInterrupt:
-        failures.append(f"interrupted in round {number + 1}")
+    number = 0
+    with tempfile.TemporaryDirectory(prefix="bench-") as kept:
+        filled = Filled(Path(kept), sizes)
+        try:
+            for number in range(rounds):
+                _round(number, rounds, workloads, contenders, sizes, filled, values, failures, tell)
+        except KeyboardInterrupt:
+            failures.append(f"interrupted in round {number + 1}")
     return values, failures
 
 
@@ -78,6 +90,7 @@ def _round(
     workloads: Sequence[Workload],
     contenders: Sequence[Contender],
     sizes: Sizes,
+    filled: Filled,
     values: Values,
     failures: list[str],
     tell: Callable[[str], None],
@@ -87,9 +100,12 @@ def _round(
         # Whoever comes first in one round comes later in the next.
         turn = number % len(able) if able else 0
         for contender in able[turn:] + able[:turn]:
+            prepared = filled.path(contender.name)
             with tempfile.TemporaryDirectory(prefix="bench-") as directory:
                 try:
-                    found = in_child(contender.name, [workload.name], sizes, Path(directory))
+                    found = in_child(
+                        contender.name, [workload.name], sizes, Path(directory), prepared
+                    )
                 except MeasurementError as error:
                     failures.append(f"round {number + 1}: {error}")
                     lines = failures[-1].splitlines()
@@ -97,4 +113,4 @@ def _round(
                     continue
             for name, value in found[workload.name].items():
                 values.setdefault(name, {}).setdefault(contender.name, []).append(value)
-                tell(f"  {number + 1}/{rounds} {name:16} {contender.name:10} {value:12.3f}")
+                tell(f"  {number + 1}/{rounds} {name:26} {contender.name:16} {value:12.3f}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dbos import DBOS, DBOSConfig
 
-from .plan import Sizes
+from .plan import BY_NAME, Flow, Sizes
 
 
 @DBOS.step()
@@ -42,28 +42,26 @@ async def run(
     DBOS.launch()
     try:
         if sizes.warm_up_steps:
-            await _timed("sequential", sizes.warm_up_steps, 1)
+            await _timed(Flow(sizes.warm_up_steps))
         figures = dict[str, dict[str, float]]()
         for workload in workloads:
-            kind, _, number = workload.rpartition("_")
-            steps, runs = min(int(number), sizes.most_steps), 1
-            if kind == "concurrent":
-                steps, runs = min(3, sizes.most_steps), steps
-            figures[workload] = {workload: await _timed(kind, steps, runs)}
+            flow = BY_NAME[workload].flow
+            assert flow is not None
+            figures[workload] = {workload: await _timed(flow.capped(sizes.most_steps))}
         return figures
     finally:
         DBOS.destroy()
 
 
-async def _timed(kind: str, steps: int, runs: int) -> float:
-    workflow = fanned_out if kind == "fan_out" else in_sequence
+async def _timed(flow: Flow) -> float:
+    workflow, steps = fanned_out if flow.fan_out else in_sequence, flow.steps
 
     async def one() -> int:
         handle = await DBOS.start_workflow_async(workflow, steps)
         return await handle.get_result(polling_interval_sec=0.001)
 
     began = time.perf_counter()
-    results = await asyncio.gather(*[one() for _ in range(runs)])
+    results = await asyncio.gather(*[one() for _ in range(flow.runs)])
     seconds = time.perf_counter() - began
     assert set(results) == {steps * (steps - 1)}, results
     return seconds

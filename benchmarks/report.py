@@ -10,10 +10,11 @@ from typing import Any
 
 from .contenders import CONTENDERS, CONTENDERS_BY_NAME
 from .measure import Values
-from .plan import WORKLOADS, Measure
+from .plan import MEASURES
+from .targets import ratio, verdicts
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-PEERS = ("local", "floor", "raw", "huey", "huey-full", "dbos")
+PEERS = ("local", "floor", "raw", "httpx", "huey", "huey-full", "dbos")
 """In the order in which ratios are given: LocalWorld and the floor first."""
 
 
@@ -37,7 +38,7 @@ def results(
                     name: statistics.median(found) for name, found in values[measure.name].items()
                 },
             }
-            for measure in _measures()
+            for measure in MEASURES.values()
             if measure.name in values
         ],
     }
@@ -47,36 +48,19 @@ def write_json(path: Path, found: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def ratio(row: Mapping[str, Any], peer: str, ours: str = "ours") -> float | None:
-    """Ours divided by the peer's median; None when one of them is missing."""
-    medians = row["medians"]
-    if ours not in medians or not medians.get(peer):
-        return None
-    return float(medians[ours] / medians[peer])
-
-
 def markdown(found: Mapping[str, Any]) -> str:
     """The whole generated part: machine, command, ratios, medians with spread."""
     machine = found["machine"]
     versions = ", ".join(f"{name} {text}" for name, text in machine["packages"].items())
     rows: Sequence[Mapping[str, Any]] = found["measures"]
-    peers = [peer for peer in PEERS if any(peer in row["medians"] for row in rows)]
     names = [one.name for one in CONTENDERS if any(one.name in row["medians"] for row in rows)]
     lines = [
         f"`{found['command']}`: medians of {found['rounds']} rounds on {machine['processor']}, "
         f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
         f"{machine['python']}, SQLite {machine['sqlite']}, {versions}.",
         "",
-        "### Ratios: ours / peer",
-        "",
-        "For measures marked ↑ a ratio over 1 means that ours is better, for ↓ one under 1.",
-        "**Bold**: ours is better. *Italic*: the rounds of the two overlap.",
-        "",
-        *_table(
-            ["measure", *(f"/ {peer}" for peer in peers)],
-            [[_title(row), *(_ratio_cell(row, peer) for peer in peers)] for row in rows],
-        ),
-        "",
+        *_targets(found),
+        *_ratios(rows),
         "### Medians, and the lowest and highest round",
         "",
         *_table(
@@ -101,8 +85,39 @@ def insert(path: Path, text: str) -> None:
     path.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}")
 
 
-def _measures() -> list[Measure]:
-    return [measure for workload in WORKLOADS for measure in workload.measures]
+def _targets(found: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            _title(one.row) + ("" if one.target.subject == "ours" else f", `{one.target.subject}`"),
+            one.wanted,
+            _number(one.value),
+            "yes" if one.met else "**no**",
+        ]
+        for one in verdicts(found)
+    ]
+    if not rows:
+        return []
+    return ["### Targets", "", *_table(["measure", "target", "value", "met"], rows), ""]
+
+
+def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    peers = [peer for peer in PEERS if any(ratio(row, peer) is not None for row in rows)]
+    if not peers:
+        return []
+    table = [
+        [_title(row), *cells]
+        for row in rows
+        if any(cells := [_ratio_cell(row, peer) for peer in peers])
+    ]
+    return [
+        "### Ratios: ours / peer",
+        "",
+        "For measures marked ↑ a ratio over 1 means that ours is better, for ↓ one under 1.",
+        "**Bold**: ours is better. *Italic*: the rounds of the two overlap.",
+        "",
+        *_table(["measure", *(f"/ {peer}" for peer in peers)], table),
+        "",
+    ]
 
 
 def _title(row: Mapping[str, Any]) -> str:

@@ -4,49 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from .plan import Sizes
-from .stores import local_world
+from .beside import Partner, beside
+from .plan import BY_NAME, FILLED, Flow, Sizes
+from .stores import FILLED_OPTIONS, database_url, local_world
 
 Figures = dict[str, float]
 _TIMEOUT_S = 300.0
+_WARM_UPS = 10
+"""Runs that warm up two processes: enough that each gets some."""
+
+
+def watch_ends(world: Any, ended: Callable[[], None]) -> None:
+    """Have ``ended`` called for each run whose end this process records: nobody pays for a poll."""
+    create = world.events_create
+
+    async def watched(run_id: str | None, data: Any) -> Any:
+        result = await create(run_id, data)
+        if data.event_type in ("run_completed", "run_failed"):
+            ended()
+        return result
+
+    world.events_create = watched
 
 
 class Ends:
-    """Notices the end of runs where the World reports it: no contender pays for a poll."""
+    """Waits for the end of a number of runs."""
 
-    def __init__(self, world: Any) -> None:
-        self._create, self._left, self._all = world.events_create, 0, asyncio.Event()
-        world.events_create = self._watched
+    def __init__(self) -> None:
+        self._left, self._all = 0, asyncio.Event()
+        self._lost: EOFError | None = None
 
-    async def _watched(self, run_id: str | None, data: Any) -> Any:
-        result = await self._create(run_id, data)
-        if data.event_type in ("run_completed", "run_failed"):
-            self._left -= 1
-            if self._left == 0:
-                self._all.set()
-        return result
+    def ended(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._all.set()
 
     def expect(self, count: int) -> None:
         self._left, self._all = count, asyncio.Event()
 
     async def wait(self) -> None:
         await asyncio.wait_for(self._all.wait(), _TIMEOUT_S)
+        if self._lost is not None:
+            raise self._lost
+
+    async def follow(self, second: Partner) -> None:
+        """Count what the second worker tells; ``wait`` raises when that one is lost."""
+        try:
+            while await second.hear(timeout=None) == "ended":
+                self.ended()
+        except EOFError as error:
+            self._lost = error
+            self._all.set()
 
 
 @asynccontextmanager
-async def _serving(contender: str, directory: Path) -> AsyncIterator[Any]:
+async def serving(contender: str, directory: Path) -> AsyncIterator[Any]:
     """The SDK's World of this process, delivering; its handlers are built inside."""
     from vercel.workflow._internal import world as w
 
-    if contender == "ours":
+    if contender == "ours" or contender in FILLED:
         import workflow_world
 
-        world = workflow_world.install(f"file:{directory / 'workflow.db'}")
+        options: dict[str, Any] = {} if contender == "ours" else FILLED_OPTIONS
+        world = workflow_world.install(database_url(directory), **options)
         from . import flows as flows
 
         async with world:
@@ -68,32 +93,52 @@ async def run(
     contender: str, workloads: Sequence[str], sizes: Sizes, directory: Path
 ) -> dict[str, Figures]:
     """Seconds from ``start`` to the last run's recorded end, by workload."""
-    async with _serving(contender, directory) as world:
-        ends = Ends(world)
+    ends = Ends()
+    async with serving(contender, directory) as world:
+        watch_ends(world, ends.ended)
         if sizes.warm_up_steps:
-            await _timed(ends, "sequential", sizes.warm_up_steps, 1)
+            await _timed(ends, Flow(sizes.warm_up_steps))
         figures = dict[str, Figures]()
         for workload in workloads:
-            kind, _, number = workload.rpartition("_")
-            steps, runs = min(int(number), sizes.most_steps), 1
-            if kind == "concurrent":
-                steps, runs = min(3, sizes.most_steps), steps
-            figures[workload] = {workload: await _timed(ends, kind, steps, runs)}
+            flow = BY_NAME[workload].flow
+            assert flow is not None
+            flow = flow.capped(sizes.most_steps)
+            # The floor is in the memory of one process, so it stays the figure of one.
+            if flow.workers == 1 or contender == "floor":
+                seconds = await _timed(ends, flow)
+            else:
+                seconds = await _with_second(ends, flow, contender, sizes, directory)
+            figures[workload] = {workload: seconds}
         return figures
 
 
-async def _timed(ends: Ends, kind: str, steps: int, runs: int) -> float:
+async def _with_second(
+    ends: Ends, flow: Flow, contender: str, sizes: Sizes, directory: Path
+) -> float:
+    async with beside("second_worker", contender=contender, directory=str(directory)) as second:
+        assert await second.hear() == "ready"
+        following = asyncio.create_task(ends.follow(second))
+        try:
+            if sizes.warm_up_steps:
+                await _timed(ends, Flow(sizes.warm_up_steps, runs=_WARM_UPS))
+            return await _timed(ends, flow)
+        finally:
+            following.cancel()
+
+
+async def _timed(ends: Ends, flow: Flow) -> float:
     from vercel.workflow import start
 
     from . import flows
 
-    workflow = flows.fanned_out if kind == "fan_out" else flows.in_sequence
-    ends.expect(runs)
+    workflow = flows.fanned_out if flow.fan_out else flows.in_sequence
+    ends.expect(flow.runs)
     began = time.perf_counter()
-    started = await asyncio.gather(*[start(workflow, steps) for _ in range(runs)])
+    started = await asyncio.gather(*[start(workflow, flow.steps) for _ in range(flow.runs)])
     await ends.wait()
     seconds = time.perf_counter() - began
     for one in started:
         result = await one.return_value()
-        assert result == steps * (steps - 1), f"{workflow.workflow_id} gave {result}"
+        expected = flow.steps * (flow.steps - 1)
+        assert result == expected, f"{workflow.workflow_id} gave {result}"
     return seconds

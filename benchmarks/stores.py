@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+from .plan import FILLED
 
 QUEUE_PREFIX = "__wkf_workflow_"
 QUEUE = "__wkf_workflow_bench"
 PAYLOAD = b"devl" + b"x" * 96
 """What steps take and give: 100 bytes."""
+DATABASE = "workflow.db"
+FILLED_OPTIONS = {"completed_retention_s": 604_800}
+"""On a store that was filled before: nothing of it is pruned while something is measured."""
 
 Handler = Callable[[], None]
 """Called once per delivered message."""
@@ -27,6 +32,7 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
     async def start_run(self, run_id: str) -> None: ...
+    async def complete_run(self, run_id: str) -> None: ...
     async def create_step(self, run_id: str, step_id: str) -> None: ...
     async def start_step(self, run_id: str, step_id: str) -> None: ...
     async def complete_step(self, run_id: str, step_id: str) -> None: ...
@@ -41,15 +47,18 @@ class Store(Protocol):
 
 
 class OwnStore:
-    """``workflow_world`` through its own API, on a SQLite file with ``synchronous=FULL``."""
+    """``workflow_world`` through its own API, on a SQLite file with ``synchronous=FULL``.
 
-    def __init__(self, directory: Path) -> None:
-        self._url = f"file:{directory / 'workflow.db'}"
+    ``options`` are those of ``create_world``.
+    """
+
+    def __init__(self, directory: Path, **options: Any) -> None:
+        self._url, self._options = database_url(directory), options
 
     async def open(self) -> None:
         from workflow_world import create_world
 
-        self.world = create_world(self._url)
+        self.world = create_world(self._url, **self._options)
 
     async def reopen(self) -> None:
         await self.world.close()
@@ -62,6 +71,9 @@ class OwnStore:
         data = {"deploymentId": "dpl_bench", "workflowName": "bench", "input": PAYLOAD}
         await self._event(run_id, "run_created", data)
         await self._event(run_id, "run_started", None)
+
+    async def complete_run(self, run_id: str) -> None:
+        await self._event(run_id, "run_completed", {"output": PAYLOAD})
 
     async def create_step(self, run_id: str, step_id: str) -> None:
         data = {"stepName": "noop", "input": PAYLOAD}
@@ -149,6 +161,10 @@ class SdkStore:
         await self.world.events_create(run_id, data.into_event())
         await self.world.events_create(run_id, self._w.RunStartedEvent())
 
+    async def complete_run(self, run_id: str) -> None:
+        data = self._w.RunCompletedEventData(output=PAYLOAD)
+        await self.world.events_create(run_id, data.into_event())
+
     async def create_step(self, run_id: str, step_id: str) -> None:
         data = self._w.StepCreatedEventData(step_name="noop", input=PAYLOAD)
         await self.world.events_create(run_id, data.into_event(step_id))
@@ -201,8 +217,16 @@ class SdkStore:
                 yield chunk
 
 
-def own_store(directory: Path) -> Store:
-    return OwnStore(directory)
+def database_url(directory: Path) -> str:
+    return f"file:{directory / DATABASE}"
+
+
+def own_store(directory: Path, **options: Any) -> OwnStore:
+    return OwnStore(directory, **options)
+
+
+def filled_store(directory: Path) -> Store:
+    return OwnStore(directory, **FILLED_OPTIONS)
 
 
 def own_sdk_store(directory: Path) -> Store:
@@ -211,7 +235,7 @@ def own_sdk_store(directory: Path) -> Store:
     from workflow_world.vercel import SdkWorld
 
     async def make() -> Any:
-        return SdkWorld(create_world(f"file:{directory / 'workflow.db'}"))
+        return SdkWorld(create_world(database_url(directory)))
 
     async def start(world: Any) -> None:
         await world.world.start()
@@ -253,6 +277,17 @@ def floor_store(directory: Path) -> Store:
 STORES: dict[str, Callable[[Path], Store]] = {
     "ours": own_store,
     "ours-sdk": own_sdk_store,
+    **dict.fromkeys(FILLED, filled_store),
     "local": local_store,
     "floor": floor_store,
 }
+
+
+@asynccontextmanager
+async def opened(contender: str, directory: Path) -> AsyncIterator[Store]:
+    store = STORES[contender](directory)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()

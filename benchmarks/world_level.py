@@ -14,6 +14,8 @@ from .stores import PAYLOAD, Store
 
 Figures = dict[str, float]
 CHUNK = b"c" * 1_000
+PAUSES_S = (0.02, 0.06)
+"""Of different lengths, so that no poll falls into step with the caller."""
 _TIMEOUT_S = 120.0
 
 
@@ -21,10 +23,11 @@ def run_id(number: int) -> str:
     return f"wrun_{number:026d}"
 
 
-async def _step(store: Store, run: str, step: str) -> None:
-    await store.create_step(run, step)
-    await store.start_step(run, step)
-    await store.complete_step(run, step)
+async def step(store: Store, run: str, step_id: str) -> None:
+    """Created, started, completed."""
+    await store.create_step(run, step_id)
+    await store.start_step(run, step_id)
+    await store.complete_step(run, step_id)
 
 
 async def step_events_1(store: Store, sizes: Sizes) -> Figures:
@@ -32,7 +35,7 @@ async def step_events_1(store: Store, sizes: Sizes) -> Figures:
     await store.start_run(run_id(0))
     began = time.perf_counter()
     for number in range(sizes.steps_alone):
-        await _step(store, run_id(0), f"step_{number:06d}")
+        await step(store, run_id(0), f"step_{number:06d}")
     return {"step_events_1": 3 * sizes.steps_alone / (time.perf_counter() - began)}
 
 
@@ -43,7 +46,7 @@ async def step_events_50(store: Store, sizes: Sizes) -> Figures:
 
     async def call(caller: int) -> None:
         for number in range(sizes.steps_each):
-            await _step(store, run_id(caller), f"step_{caller}_{number}")
+            await step(store, run_id(caller), f"step_{caller}_{number}")
 
     began = time.perf_counter()
     await asyncio.gather(*map(call, range(sizes.callers)))
@@ -55,12 +58,14 @@ async def enqueue_50(store: Store, sizes: Sizes) -> Figures:
     """Messages from many callers at once; nobody takes them."""
     await store.enqueue(0)  # opens what opens late
     began = time.perf_counter()
-    await _enqueue(store, sizes.callers, sizes.messages_each)
+    await enqueue_all(store, sizes.callers, sizes.messages_each)
     seconds = time.perf_counter() - began
     return {"enqueue_50": sizes.callers * sizes.messages_each / seconds}
 
 
-async def _enqueue(store: Store, callers: int, each: int) -> None:
+async def enqueue_all(store: Store, callers: int, each: int) -> None:
+    """``each`` messages by each of the callers, all at once."""
+
     async def call(caller: int) -> None:
         for number in range(each):
             await store.enqueue(1 + caller * each + number)
@@ -72,7 +77,7 @@ async def drain(store: Store, sizes: Sizes) -> Figures:
     """No-op messages that were queued before, by one worker in this process."""
     each = max(1, sizes.drained // sizes.callers)
     total, seen, done = each * sizes.callers, 0, asyncio.Event()
-    await _enqueue(store, sizes.callers, each)
+    await enqueue_all(store, sizes.callers, each)
 
     def handler() -> None:
         nonlocal seen
@@ -113,10 +118,10 @@ async def list_log(store: Store, sizes: Sizes) -> Figures:
     """The whole log, by a fresh handle and then again after each new event."""
     for number in range(sizes.logs):
         await store.start_run(run_id(number))
-        for step in range((sizes.log_events - 2) // 3):
-            await _step(store, run_id(number), f"step_{step:06d}")
-        for step in range((sizes.log_events - 2) % 3):
-            await store.create_step(run_id(number), f"step_more_{step}")
+        for place in range((sizes.log_events - 2) // 3):
+            await step(store, run_id(number), f"step_{place:06d}")
+        for place in range((sizes.log_events - 2) % 3):
+            await store.create_step(run_id(number), f"step_more_{place}")
     await store.reopen()
     await store.list_log(run_id(sizes.logs))  # opens what opens late; this run has no events
 
@@ -202,10 +207,9 @@ async def _live(store: Store, run: str, count: int) -> float:
 
 
 async def _median_of_pauses(once: Callable[[int], Awaitable[float]], count: int) -> float:
-    """Pauses of different lengths, so that no poll falls into step with the caller."""
     rng, times = random.Random(1), list[float]()  # noqa: S311
     for number in range(1, count + 1):
-        await asyncio.sleep(rng.uniform(0.02, 0.06))
+        await asyncio.sleep(rng.uniform(*PAUSES_S))
         times.append(await once(number))
     return statistics.median(times)
 

@@ -10,19 +10,23 @@ import pytest
 from benchmarks import machine, report
 from benchmarks.__main__ import main
 from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks.filled import Filled
 from benchmarks.measure import MeasurementError, in_child
-from benchmarks.plan import BY_NAME, TINY, WORKLOADS
+from benchmarks.plan import BY_NAME, TINY
 
 
 @pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.name)
 def test_every_workload_gives_its_measures(contender: Contender, tmp_path: Path) -> None:
     if contender.missing:
         pytest.skip(f"{contender.needs} is not installed: pip install {contender.needs}")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    prepared = Filled(kept, TINY).path(contender.name)
     found = dict[str, dict[str, float]]()
     for number, workloads in enumerate(_processes(contender)):
         directory = tmp_path / str(number)
         directory.mkdir()
-        found |= in_child(contender.name, workloads, TINY, directory)
+        found |= in_child(contender.name, workloads, TINY, directory, prepared)
     assert set(found) == set(contender.workloads)
     for workload, figures in found.items():
         expected = {measure.name for measure in BY_NAME[workload].measures}
@@ -64,6 +68,12 @@ def test_an_unknown_workload_is_named(tmp_path: Path) -> None:
         main(["--workloads", "drainage", "--out", str(tmp_path)])
 
 
+@pytest.mark.parametrize("size", ["memory_run=1", "drained=few", "drained=0", "idle_s"])
+def test_a_size_that_cannot_be_is_refused(size: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"Unknown size|must be"):
+        main(["--tiny", "--size", size, "--out", str(tmp_path)])
+
+
 def test_the_table_gives_ratios_and_goes_between_the_marks(tmp_path: Path) -> None:
     values = {
         "drain": {"ours": [400.0, 420.0, 380.0], "local": [100.0, 90.0, 110.0]},
@@ -82,9 +92,3 @@ def test_the_table_gives_ratios_and_goes_between_the_marks(tmp_path: Path) -> No
     page.write_text("no marks")
     with pytest.raises(ValueError, match="has no"):
         report.insert(page, text)
-
-
-def test_every_sdk_workload_names_its_size() -> None:
-    for workload in WORKLOADS:
-        if workload.level == "sdk":
-            assert workload.name.rpartition("_")[2].isdigit()
