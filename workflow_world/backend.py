@@ -8,8 +8,9 @@ values and pure functions. ``workflow_world.memory`` is the reference to copy fr
 Common to all verbs:
 
 - A verb that returned is durable and visible to every handle on the same database. A loss of
-  power, but no crash, may undo the latest claims, extensions, and settlements without an intent:
-  the message is then delivered again, as it may be anyway.
+  power, but no crash, may undo the latest claims, extensions, settlements without an intent, and
+  ``repeatable`` messages: what was delivered is then delivered again, as it may be anyway. It
+  undoes the last of them first.
 - A verb that raised wrote nothing, except ``BackendError`` with code ``UNKNOWN_OUTCOME``.
 - Driver errors never leak: they become ``BackendError`` with the original as ``__cause__``.
 - Times are aware UTC datetimes with whole milliseconds; durations are ``timedelta``.
@@ -46,6 +47,7 @@ __all__ = [
     "Capabilities",
     "ChunkStore",
     "Claim",
+    "Enqueued",
     "Facts",
     "Intent",
     "Lease",
@@ -176,6 +178,11 @@ class NewMessage:
     deployment_id: str | None = None
     headers: Mapping[str, str] | None = None
 
+    @property
+    def replays(self) -> str | None:
+        """See ``Message.replays``."""
+        return self.run_id if self.step_id is None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
@@ -183,6 +190,14 @@ class Lease:
 
     message_id: str
     token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enqueued:
+    """The id of the stored or found message, and the message when it was claimed at once."""
+
+    message_id: str
+    claimed: Message | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,14 +226,32 @@ class Presence(Protocol):
 class MessageStore(Protocol):
     """The queue. Due times and leases are compared with one clock per database (spec 1.1)."""
 
-    async def enqueue(self, message: NewMessage) -> str:
+    async def enqueue(self, message: NewMessage, *, repeatable: bool = False) -> str:
         """Store a message, or find the one that makes it superfluous, atomically (spec 4.4).
 
         In this order: an unfinished message with the same idempotency key; a completed one that
         finished less than ``key_ttl`` ago; for a wake-up, a pending, unclaimed wake-up of the
         same run that is due. Nothing of a found message changes.
 
+        ``repeatable``: a delivery that is not settled yet sends it. Whatever undoes the message
+        undoes the later settlement too, so the delivery will come again and send it again.
+
         Returns: the id of the stored or found message.
+        """
+        ...
+
+    async def enqueue_and_claim(
+        self,
+        message: NewMessage,
+        *,
+        lease: timedelta,
+        serialize_runs: bool,
+        repeatable: bool = False,
+    ) -> Enqueued:
+        """``enqueue``, and a stored message that is ready is claimed in the same atomic step.
+
+        It is not claimed while ``serialize_runs`` holds it back. Older messages that are ready
+        are passed over: only a worker that has a free slot for each of them asks for this.
         """
         ...
 
@@ -263,7 +296,7 @@ class MessageStore(Protocol):
         another unfinished message holding the key, it completes instead, and only its status,
         times and last error change.
         The intent, if any, is decided and applied in the same transaction; its refusal is
-        ignored.
+        ignored. Messages of a run that ``serialize_runs`` held back until now are notified.
 
         Returns: for each, False when the lease was lost and nothing was changed.
         """

@@ -6,8 +6,6 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Protocol
 
-from .core.values import aware_ms
-
 
 class Clock(Protocol):
     def now(self) -> datetime:
@@ -24,7 +22,8 @@ class Clock(Protocol):
 
 class SystemClock:
     def now(self) -> datetime:
-        return aware_ms(datetime.now(UTC))
+        now = datetime.now(UTC)
+        return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:
         if event.is_set():

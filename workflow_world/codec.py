@@ -76,13 +76,20 @@ def without_undefined(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def _check_depth(value: object) -> None:
-    if type(value) in _FLAT:
+    if type(value) in _FLAT or _is_flat_map(value):
         return
     level, depth = [value], 1
     while level := [item for container in level for item in _parts(container)]:
         depth += 1
         if depth > MAX_DEPTH:
             raise InvalidRequestError(f"The value is nested more than {MAX_DEPTH} levels deep")
+
+
+def _is_flat_map(value: object) -> bool:
+    """As nearly all event data is."""
+    return isinstance(value, dict) and _FLAT.issuperset(
+        map(type, cast("dict[str, object]", value).values())
+    )
 
 
 def _parts(value: object) -> Collection[object]:

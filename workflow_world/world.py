@@ -57,6 +57,7 @@ class World:
         self._worker = Worker(
             self._context, self.messages, self._handlers, deployment_id=self._deployment_id
         )
+        self.messages.enqueuer = self._worker
 
     def __repr__(self) -> str:
         return f"<World on {self._backend.capabilities.name}>"

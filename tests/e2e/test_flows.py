@@ -19,6 +19,7 @@ FLOWS = (
     "namespaces",
     "attributes",
     "nested",
+    "own_costs",
     "own_install",
 )
 

@@ -237,8 +237,7 @@ async def test_a_list_is_one_statement_whatever_its_size(
         trace.clear()
         page = await read(filled, limit)
         assert len(page.data) >= min(limit, 30)
-        begin, select, commit = trace.heads
-        assert (begin, commit) == ("BEGIN", "COMMIT")
+        (select,) = [head for head in trace.heads if head not in ("BEGIN", "COMMIT")]
         assert select.startswith("SELECT ")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar
 
@@ -16,6 +17,31 @@ from ..settings import Settings
 
 SortOrder: TypeAlias = Literal["asc", "desc"]
 R = TypeVar("R", Run, Step, Event, Hook, Wait)
+
+
+class Delivery:
+    """Around a handler's call: what it sends is sent again should the delivery be undone.
+
+    ``open`` until the message is settled. Tasks that outlive the handler have a copy of the
+    context variable, but this same object.
+    """
+
+    __slots__ = ("_token", "context", "open")
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.open = context, True
+        self._token: Token[Delivery | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _delivery.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.open = False
+        if self._token is not None:
+            _delivery.reset(self._token)
+
+
+_delivery: ContextVar[Delivery | None] = ContextVar("workflow_world_delivery", default=None)
 
 
 @dataclass(slots=True)
@@ -33,6 +59,12 @@ class Context:
             raise WorldClosedError()
         await self.backend.open()
         return self.backend
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether a delivery of this World, not settled yet, is what calls."""
+        delivery = _delivery.get()
+        return delivery is not None and delivery.open and delivery.context is self
 
 
 def ordered(query: paging.Query, order: SortOrder | None, cursor: str | None) -> paging.Query:

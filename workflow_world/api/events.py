@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ..codec import has_undefined, without_undefined
 from ..core import events as event_types
@@ -157,7 +157,34 @@ class Events:
 
 def _copied(page: Page[Event]) -> Page[Event]:
     """The events with data of their own, for the caller to do with as it likes (spec 2.11)."""
-    return replace(page, data=[replace(e, event_data=_fresh(e.event_data)) for e in page.data])
+    return replace(page, data=[*map(_own, page.data)])
+
+
+def _own(event: Event) -> Event:
+    # Written out: ``dataclasses.replace`` and a plain recursion took three times as long, and
+    # this is most of what listing a cached log costs.
+    if event.event_data is None:
+        return event
+    return Event(
+        run_id=event.run_id,
+        event_id=event.event_id,
+        position=event.position,
+        event_type=event.event_type,
+        correlation_id=event.correlation_id,
+        spec_version=event.spec_version,
+        event_data={
+            key: value if type(value) in _ATOMS else _fresh(value)
+            for key, value in event.event_data.items()
+        },
+        created_at=event.created_at,
+        occurred_at=event.occurred_at,
+        resume_id=event.resume_id,
+        payload_digest=event.payload_digest,
+        due_at=event.due_at,
+    )
+
+
+_ATOMS: Final = frozenset({bytes, str, int, float, bool, type(None)})
 
 
 def _fresh(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from ..backend import NewMessage
 from ..codec import encode
@@ -25,9 +25,20 @@ _LONGEST_DELAY_S: Final = 1e10
 """Three centuries: what a date can still hold."""
 
 
+class Enqueuer(Protocol):
+    """Stores a message whose row is made."""
+
+    async def enqueue(self, message: NewMessage) -> str:
+        """Returns: the id of the stored or found message."""
+        ...
+
+
 class Messages:
+    """``enqueuer`` is the worker of this World, which may take a new message at once."""
+
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.enqueuer: Enqueuer | None = None
 
     async def enqueue(
         self,
@@ -48,6 +59,8 @@ class Messages:
             deployment_id=deployment_id,
             headers=headers,
         )
+        if self.enqueuer is not None:
+            return await self.enqueuer.enqueue(new)
         backend = await self._context.opened()
         return await backend.messages.enqueue(new)
 

@@ -69,6 +69,7 @@ class Settlement:
 
     ``unless_key_held``: when another unfinished message holds this key, the message completes
     instead (spec 4.8). ``exhausted`` says that the run of the message must fail with it.
+    ``replayed`` is the run that the message replayed, if it did: see ``serialize_runs``.
     """
 
     message_id: str
@@ -82,6 +83,7 @@ class Settlement:
     unless_key_held: bool = False
     last_error: Mapping[str, object] | None = None
     exhausted: bool = False
+    replayed: str | None = None
 
 
 def backoff_seconds(failed_attempt: int, spread: float) -> float:
@@ -169,6 +171,7 @@ def _again(message: Message, outcome: Again, now: datetime, limits: Limits) -> S
     return Settlement(
         message_id=message.message_id,
         lease_token=message.lease_token or "",
+        replayed=message.replays,
         status="pending",
         attempt=1,
         deliveries=0,
@@ -192,6 +195,7 @@ def _back(
     return Settlement(
         message_id=message.message_id,
         lease_token=message.lease_token or "",
+        replayed=message.replays,
         status="pending",
         attempt=message.attempt if attempt is None else attempt,
         deliveries=message.deliveries if deliveries is None else deliveries,
@@ -212,6 +216,7 @@ def _ended(
     return Settlement(
         message_id=message.message_id,
         lease_token=message.lease_token or "",
+        replayed=message.replays,
         status="failed" if status == "failed" else "completed",
         attempt=message.attempt,
         deliveries=message.deliveries,

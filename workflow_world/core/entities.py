@@ -184,6 +184,11 @@ class Message:
     updated_at: datetime
     processed_at: datetime | None = None
 
+    @property
+    def replays(self) -> str | None:
+        """The run that its delivery replays: that of a run's message that is not for a step."""
+        return self.run_id if self.step_id is None else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStats:

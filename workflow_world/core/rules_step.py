@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from ..errors import StepNotFoundError, TooEarlyError
 from .decision import Decision, Refusal, Verdict
 from .entities import ABSENT, Event, EventResult, Step
 from .rules import Given, conflict, on_final_run
+from .values import changed
 
 
 def created(given: Given) -> Verdict:
@@ -105,5 +105,5 @@ def _open_step(given: Given) -> Step | Refusal:
 
 
 def _moved(event: Event, step: Step, **changes: Any) -> Decision:
-    after = replace(step, updated_at=event.created_at, **changes)
+    after = changed(step, updated_at=event.created_at, **changes)
     return Decision(events=(event,), step=after, result=EventResult(event=event, step=after))

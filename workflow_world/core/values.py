@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
+
+T = TypeVar("T")
 
 MAX_ID: Final = 512
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,6 +29,7 @@ def to_ms(value: datetime) -> int:
     return (value - EPOCH) // _MILLISECOND
 
 
+@lru_cache(maxsize=1024)
 def from_ms(value: int) -> datetime:
     return EPOCH + timedelta(milliseconds=value)
 
@@ -30,6 +37,18 @@ def from_ms(value: int) -> datetime:
 def iso_ms(value: datetime) -> str:
     """ISO-8601 with ``Z`` and exactly three fractional digits (spec 1.1)."""
     return aware_ms(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def changed(record: T, **changes: Any) -> T:
+    """``dataclasses.replace`` at half its price, for the records that every event changes."""
+    names, values = _fields_of(cast("type", type(record)))
+    return type(record)(**(dict(zip(names, values(record), strict=True)) | changes))
+
+
+@cache
+def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+    names = tuple(field.name for field in fields(kind))
+    return names, attrgetter(*names)
 
 
 def is_safe_id(value: str, limit: int | None = MAX_ID) -> bool:

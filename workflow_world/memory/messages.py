@@ -28,11 +28,6 @@ def is_ready(message: Message, now: datetime) -> bool:
     return message.status == "pending" and message.available_at <= now
 
 
-def replays(message: Message) -> bool:
-    """Whether its delivery replays a run: a run's message that is not for a step."""
-    return message.run_id is not None and message.step_id is None
-
-
 def has_prefix(message: Message, prefixes: Sequence[str] | None) -> bool:
     return prefixes is None or message.queue_name.startswith(tuple(prefixes))
 

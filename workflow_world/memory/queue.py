@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..backend import Claim, Lease, NewMessage, Retention
+from ..backend import Claim, Enqueued, Lease, NewMessage, Retention
 from ..clock import Clock
 from ..core.decision import Intent
 from ..core.delivery import Settlement
@@ -25,7 +25,6 @@ from .messages import (
     is_ready,
     is_unfinished,
     pending_again,
-    replays,
     stored,
     superfluous,
 )
@@ -40,9 +39,26 @@ class MemoryQueue:
         self._messages = database.messages
         self._clock = clock
 
-    async def enqueue(self, message: NewMessage) -> str:
+    async def enqueue(self, message: NewMessage, *, repeatable: bool = False) -> str:
         with self._database.transaction() as change:
             return self._enqueue(change, message)
+
+    async def enqueue_and_claim(
+        self,
+        message: NewMessage,
+        *,
+        lease: timedelta,
+        serialize_runs: bool,
+        repeatable: bool = False,
+    ) -> Enqueued:
+        with self._database.transaction() as change:
+            now, message_id = self._clock.now(), self._enqueue(change, message)
+            if message_id != message.message_id or not is_ready(self._messages[message_id], now):
+                return Enqueued(message_id=message_id)
+            if serialize_runs and message.replays in self._replaying(now):
+                return Enqueued(message_id=message_id)
+            taken = self._claim(change, self._messages[message_id], now, lease)
+            return Enqueued(message_id=message_id, claimed=detached(taken))
 
     async def claim(
         self,
@@ -62,17 +78,15 @@ class MemoryQueue:
                 ),
                 key=lambda message: (message.available_at, message.message_id),
             )
-            replaying = {
-                m.run_id for m in self._messages.values() if replays(m) and is_leased(m, now)
-            }
+            replaying = self._replaying(now)
             taken: list[Message] = []
             for message in ready:
                 if len(taken) == limit:
                     break
-                if serialize_runs and replays(message):
-                    if message.run_id in replaying:
+                if serialize_runs and message.replays is not None:
+                    if message.replays in replaying:
                         continue
-                    replaying.add(message.run_id)
+                    replaying.add(message.replays)
                 taken.append(self._claim(change, message, now, lease))
             due = [
                 message.leased_until or message.available_at
@@ -225,9 +239,14 @@ class MemoryQueue:
     ) -> Message:
         taken = claimed(message, now, lease)
         self._put(change, taken)
-        if taken.run_id is not None and replays(taken):
-            change.put(self._database.last_claims, taken.run_id, now)
+        if taken.replays is not None:
+            change.put(self._database.last_claims, taken.replays, now)
         return taken
+
+    def _replaying(self, now: datetime) -> set[str]:
+        """The runs with a live lease on a message that replays them."""
+        leased = [m.replays for m in self._messages.values() if is_leased(m, now)]
+        return {run_id for run_id in leased if run_id is not None}
 
     def _settle(self, change: Transaction, new: Settlement, intent: Intent | None) -> bool:
         message, now = self._messages.get(new.message_id), new.updated_at
@@ -249,6 +268,10 @@ class MemoryQueue:
             self._put(
                 change, pending_again(settled, now) if again else finished(settled, new.status, now)
             )
+        if new.replayed is not None and any(
+            m.replays == new.replayed and is_ready(m, now) for m in self._messages.values()
+        ):
+            change.topics.append(QUEUE)
         if intent is not None:
             carry_out(change, self._database, intent, self._clock.now())
         return True

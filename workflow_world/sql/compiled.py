@@ -27,7 +27,6 @@ class Cursor(Protocol):
     @property
     def rowcount(self) -> int: ...
     def execute(self, statement: str, parameters: Any = ..., /) -> object: ...
-    def fetchone(self) -> Any: ...
     def fetchall(self) -> list[Any]: ...
     def close(self) -> object: ...
 
@@ -70,8 +69,10 @@ class Session:
         self._cursor, self._dialect = cursor, dialect
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
+        """The first row. Reads to the end: a statement half read keeps its transaction open."""
         self._execute(statement, values)
-        return cast("Row | None", self._cursor.fetchone())
+        rows = self._cursor.fetchall()
+        return cast("Row", rows[0]) if rows else None
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
         self._execute(statement, values)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import PoolProxiedConnection
 
 from .. import faults
 from ..clock import Clock
-from ..errors import WorldError
+from ..errors import BackendError, WorldError
 from ..signals import Hub
 from .compiled import Session
 from .connections import Synchronous, engine_on, retrying, translated, use_wal
@@ -61,6 +62,8 @@ class Database:
         self._writer: PoolProxiedConnection | None = None
         self._connections: list[PoolProxiedConnection] = []
         self._local = threading.local()
+        self._glance = threading.Lock()
+        self._glancer: DBAPICursor | None = None
         self._writes = Lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
         self._reads = Lane("workflow-world-reader", self._look, threads=_READERS, max_batch=16)
         self._watcher: Watcher | None = None
@@ -113,9 +116,10 @@ class Database:
                 self._watcher.stop()
             self._writes.close()
             self._reads.close()
-            self._disconnect()
+            with self._glance:
+                self._is_open = False
+                self._disconnect()
             self._engine.dispose()
-            self._is_open = False
 
     async def write(self, operation: Operation[T], *, repeatable: bool = False) -> T:
         """Run the operation in a write transaction shared with others. See ``Lane.submit``.
@@ -132,6 +136,29 @@ class Database:
     async def read(self, operation: Operation[T]) -> T:
         """Run the operation in a read transaction: one consistent instant, after this call."""
         return await self._reads.submit(operation)
+
+    async def glance(self, operation: Operation[T]) -> T:
+        """``read`` for one statement that finds one row or a few by a key.
+
+        It runs on the caller's thread, for a hop to another one costs more than the statement
+        (measured: 170 against 40 microseconds). If SQLite would have to wait, it does hop.
+        """
+        if self._glance.acquire(blocking=False):
+            try:
+                if self._is_open:
+                    with translated():
+                        return operation(Session(self._glance_cursor(), self.dialect))
+            except BackendError:
+                pass  # the read lane tells what is wrong, or waits
+            finally:
+                self._glance.release()
+        return await self.read(operation)
+
+    def _glance_cursor(self) -> sqlite3.Cursor:
+        if self._glancer is None:
+            self._glancer = self._connect().cursor()
+            self._glancer.execute("PRAGMA busy_timeout=0")
+        return cast("sqlite3.Cursor", self._glancer)
 
     def look_for_others(self) -> None:
         """Have the lane notice other connections' commits: it knows its own apart."""
@@ -255,7 +282,7 @@ class Database:
             with contextlib.suppress(Exception):
                 connection.close()
         self._connections.clear()
-        self._writer = None
+        self._writer = self._glancer = None
 
     def _bring_up(self, connection: PoolProxiedConnection, revision: str) -> None:
         """Look before anything is altered: a database that is refused stays as it is."""

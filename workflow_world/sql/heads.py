@@ -104,6 +104,8 @@ def _light_run(run: Run) -> Run:
 
 
 def _light_event(event: Event) -> Event:
+    if event.event_data is None:
+        return event
     return Event(
         run_id=event.run_id,
         event_id=event.event_id,

@@ -30,6 +30,11 @@ class LogCache:
         self._logs: OrderedDict[str, tuple[list[Event], int]] = OrderedDict()
         self._bytes = 0
 
+    def known(self, run_id: str) -> int:
+        """How many events of the run's log are kept."""
+        found = self._logs.get(run_id)
+        return 0 if found is None else len(found[0])
+
     def read(self, session: Session, run_id: str, after: int, limit: int) -> Sequence[Event]:
         """Up to ``limit`` events of the run from behind position ``after``."""
         with self._lock:

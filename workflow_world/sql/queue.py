@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Claim, Intent, Lease, NewMessage, Presence, Retention
+from ..backend import Claim, Enqueued, Intent, Lease, NewMessage, Presence, Retention
 from ..core.decision import Decision
 from ..core.delivery import Settlement
 from ..core.entities import Message, MessageStatus, QueueStats
@@ -33,31 +33,75 @@ class SqlMessageStore:
 
     # --- enqueue -------------------------------------------------------------------------
 
-    async def enqueue(self, message: NewMessage) -> str:
-        found = await self._database.write(lambda session: self._enqueue(session, message))
+    async def enqueue(self, message: NewMessage, *, repeatable: bool = False) -> str:
+        def enqueue(session: Session) -> str:
+            now = self._now()
+            found, row = self._enqueue(session, message, now)
+            if row is not None:
+                session.run(self._statements.insert, tuple(row.values()))
+            return found
+
+        found = await self._database.write(enqueue, repeatable=repeatable)
         if found == message.message_id:
             self._tell()
         return found
 
-    def _enqueue(self, session: Session, message: NewMessage) -> str:
-        now, s = self._now(), self._statements
+    async def enqueue_and_claim(
+        self,
+        message: NewMessage,
+        *,
+        lease: timedelta,
+        serialize_runs: bool,
+        repeatable: bool = False,
+    ) -> Enqueued:
+        def enqueue(session: Session) -> Enqueued:
+            now, claimed = self._now(), None
+            found, row = self._enqueue(session, message, now)
+            if row is not None:
+                if self._is_free(session, row, now, serialize_runs):
+                    row |= _claimed(now, lease)
+                    claimed = _message_of(row)
+                session.run(self._statements.insert, tuple(row.values()))
+            return Enqueued(message_id=found, claimed=claimed)
+
+        done = await self._database.write(enqueue, repeatable=repeatable)
+        if done.claimed is None and done.message_id == message.message_id:
+            self._tell()
+        return done
+
+    def _is_free(
+        self, session: Session, row: dict[str, Any], now: datetime, serialize: bool
+    ) -> bool:
+        """Whether a new message may be claimed at once."""
+        if row["available_at"] > to_ms(now):
+            return False
+        if not serialize or row["run_id"] is None or row["step_id"] is not None:
+            return True
+        about = {"run_id": row["run_id"], "now": to_ms(now)}
+        return session.one(self._statements.replaying, **about) is None
+
+    def _enqueue(
+        self, session: Session, message: NewMessage, now: datetime
+    ) -> tuple[str, dict[str, Any] | None]:
+        """The id of the stored or found message, and the row to store, if any."""
+        s = self._statements
         if (key := message.idempotency_key) is not None:
             row = session.one(s.key_holder, key=key, except_id=message.message_id)
             if row is None:
                 since = to_ms(now - message.key_ttl)
                 row = session.one(s.recently_completed, key=key, since=since)
             if row is not None:
-                return str(row[0])
+                return str(row[0]), None
         is_wake_up = message.is_wake_up
         if is_wake_up:
             row = session.one(s.pending_wake_up, run_id=message.run_id)
             if row is not None and row[1] <= to_ms(now):
-                return str(row[0])
+                return str(row[0]), None
             # Only with a clock that was set back: the older one is not due yet.
             is_wake_up = row is None
         available_at = message.available_at or now + message.delay
-        session.run(s.insert, _new_row(message, now, available_at, is_wake_up=is_wake_up))
-        return message.message_id
+        new = _new_row(message, now, available_at, is_wake_up=is_wake_up)
+        return message.message_id, new
 
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         found = await self._database.write(lambda session: self._wake(session, wake_up, message))
@@ -84,7 +128,8 @@ class SqlMessageStore:
             if held is not None:
                 return None
         due = now if wake_up.available_at is None else max(now, wake_up.available_at)
-        session.run(s.insert, _new_row(message, now, due, is_wake_up=message.is_wake_up))
+        row = _new_row(message, now, due, is_wake_up=message.is_wake_up)
+        session.run(s.insert, tuple(row.values()))
         return message.message_id
 
     # --- claim and settle ----------------------------------------------------------------
@@ -156,13 +201,12 @@ class SqlMessageStore:
         return rows[:limit]
 
     def _take(self, session: Session, row: Row, now: datetime, lease: timedelta) -> Message:
-        token, until = new_ulid(), to_ms(now + lease)
-        session.run(
-            self._statements.take, b_message_id=row[0], token=token, until=until, now=to_ms(now)
-        )
+        token, at, until = new_ulid(), to_ms(now), to_ms(now + lease)
+        changes = (row[6] + 1, token, until, at, at)
+        session.run(self._statements.take, (*changes, row[0]))
         claimed = list(row)
-        claimed[3], claimed[6] = "processing", row[6] + 1
-        claimed[9], claimed[10], claimed[11], claimed[19] = token, until, to_ms(now), to_ms(now)
+        claimed[3] = "processing"
+        claimed[6], claimed[9], claimed[10], claimed[11], claimed[19] = changes
         return message_of(claimed)
 
     def _next_due(
@@ -191,19 +235,30 @@ class SqlMessageStore:
         self, settlements: Sequence[tuple[Settlement, Intent | None]]
     ) -> Sequence[bool]:
         ended: list[str] = []
+        held_back = False
 
         def settle_all(session: Session) -> list[bool]:
+            nonlocal held_back
             ended.clear()
-            return [self._settle(session, one, intent, ended) for one, intent in settlements]
+            settled = [self._settle(session, one, intent, ended) for one, intent in settlements]
+            held_back = any(self._holds_back(session, one) for one, _ in settlements)
+            return settled
 
         settled = await self._database.write(
             settle_all, repeatable=all(intent is None for _, intent in settlements)
         )
         for run_id in ended:
             self._database.hub.notify(run_topic(run_id))
-        if any(one.status == "pending" for one, _ in settlements):
+        if held_back or any(one.status == "pending" for one, _ in settlements):
             self._tell()
         return settled
+
+    def _holds_back(self, session: Session, one: Settlement) -> bool:
+        """Whether another message of the run was waiting for this replay to end."""
+        if one.replayed is None:
+            return False
+        about = {"run_id": one.replayed, "now": to_ms(self._now())}
+        return session.one(self._statements.held_back, **about) is not None
 
     def _settle(
         self, session: Session, one: Settlement, intent: Intent | None, ended: list[str]
@@ -224,19 +279,21 @@ class SqlMessageStore:
                 idempotency_key=row[7],
                 available_at=from_ms(row[8]),
             )
-        count = session.run(
-            s.settle,
-            b_message_id=one.message_id,
-            b_token=one.lease_token,
-            v_status=one.status,
-            v_attempt=one.attempt,
-            v_deliveries=one.deliveries,
-            v_available_at=to_ms(one.available_at),
-            v_updated_at=to_ms(one.updated_at),
-            v_idempotency_key=one.idempotency_key,
-            v_last_error=json_of(one.last_error),
-            v_processed_at=None if one.status == "pending" else to_ms(one.updated_at),
+        at, is_over = to_ms(one.updated_at), one.status != "pending"
+        values = (
+            one.status,
+            one.attempt,
+            one.deliveries,
+            one.idempotency_key,
+            to_ms(one.available_at),
+            is_over,
+            json_of(one.last_error),
+            at,
+            at if is_over else None,
+            one.message_id,
+            one.lease_token,
         )
+        count = session.run(s.settle, values)
         if count and intent is not None:
             verdict = self._runs.decide(session, intent)
             if isinstance(verdict, Decision) and verdict.ended:
@@ -390,9 +447,25 @@ def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:
     return chosen
 
 
+def _claimed(now: datetime, lease: timedelta) -> dict[str, Any]:
+    """What a claim changes in the row of a new message."""
+    return {
+        "status": "processing",
+        "deliveries": 1,
+        "lease_token": new_ulid(),
+        "leased_until": to_ms(now + lease),
+        "claimed_at": to_ms(now),
+    }
+
+
+def _message_of(row: dict[str, Any]) -> Message:
+    return message_of(tuple(row.values()))
+
+
 def _new_row(
     message: NewMessage, now: datetime, available_at: datetime, *, is_wake_up: bool
 ) -> dict[str, Any]:
+    """Every column of a new message, in the order of the table."""
     return {
         "message_id": message.message_id,
         "queue_name": message.queue_name,

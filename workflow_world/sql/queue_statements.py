@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Select,
     and_,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -28,12 +30,20 @@ SETTLED = (
     "status",
     "attempt",
     "deliveries",
-    "available_at",
-    "updated_at",
     "idempotency_key",
+    "available_at",
     "last_error",
+    "updated_at",
     "processed_at",
 )
+SETTLE_VALUES = (
+    *(f"v_{name}" for name in SETTLED[:5]),
+    "v_is_over",
+    *(f"v_{name}" for name in SETTLED[5:]),
+    "b_message_id",
+    "b_token",
+)
+"""In the order in which the statement has them, so that no value is looked up by name."""
 
 
 class QueueStatements:
@@ -49,7 +59,8 @@ class QueueStatements:
 
     @cached_property
     def insert(self) -> Statement:
-        return Statement("insert message", insert(self.t.messages))
+        messages = self.t.messages
+        return Statement("insert message", insert(messages), tuple(messages.columns.keys()))
 
     @cached_property
     def key_holder(self) -> Statement:
@@ -84,6 +95,37 @@ class QueueStatements:
             select(self._m.message_id, self._m.available_at).where(
                 self._m.run_id == bindparam("run_id"), text("is_wake_up AND status = 'pending'")
             ),
+        )
+
+    @cached_property
+    def replaying(self) -> Statement:
+        """A live lease on a message that replays the run."""
+        return Statement(
+            "find replay of run",
+            self._of_run("processing", self._m.leased_until + 0 > bindparam("now")),
+        )
+
+    @cached_property
+    def held_back(self) -> Statement:
+        """A message that is ready and replays the run."""
+        return Statement(
+            "find held back message",
+            self._of_run("pending", self._m.available_at + 0 <= bindparam("now")),
+        )
+
+    def _of_run(self, status: str, when: ColumnElement[bool]) -> Select[Any]:
+        m = self._m
+        return (
+            select(m.message_id)
+            .where(
+                m.run_id == bindparam("run_id"),
+                text(UNFINISHED),
+                m.status == const(status),
+                m.step_id.is_(None),
+                # An expression, not the column: the search has to go by the run.
+                when,
+            )
+            .limit(1)
         )
 
     # --- claim ---------------------------------------------------------------------------
@@ -167,11 +209,19 @@ class QueueStatements:
             .where(m.message_id == bindparam("b_message_id"))
             .values(
                 status=const("processing"),
-                lease_token=bindparam("token"),
-                leased_until=bindparam("until"),
-                claimed_at=bindparam("now"),
-                updated_at=bindparam("now"),
-                deliveries=m.deliveries + 1,
+                deliveries=bindparam("v_deliveries"),
+                lease_token=bindparam("v_lease_token"),
+                leased_until=bindparam("v_leased_until"),
+                claimed_at=bindparam("v_claimed_at"),
+                updated_at=bindparam("v_updated_at"),
+            ),
+            (
+                "v_deliveries",
+                "v_lease_token",
+                "v_leased_until",
+                "v_claimed_at",
+                "v_updated_at",
+                "b_message_id",
             ),
         )
 
@@ -192,11 +242,12 @@ class QueueStatements:
             .where(*self._leased())
             .values({name: bindparam(f"v_{name}") for name in SETTLED})
             .values(
-                lease_token=None,
-                leased_until=None,
+                lease_token=literal_column("NULL"),
+                leased_until=literal_column("NULL"),
                 # Back in the queue it is delayed, or charged: no longer as good as a new one.
-                is_wake_up=and_(self._m.is_wake_up, bindparam("v_status") != const("pending")),
+                is_wake_up=and_(self._m.is_wake_up, bindparam("v_is_over", type_=Boolean)),
             ),
+            SETTLE_VALUES,
         )
 
     def _leased(self) -> tuple[ColumnElement[bool], ...]:

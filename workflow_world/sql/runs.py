@@ -155,7 +155,7 @@ class SqlRunStore:
 
     async def get_run(self, run_id: str, *, payloads: bool = True) -> Run | None:
         statement = self._statements.run if payloads else self._statements.run_head
-        row = await self._database.read(lambda session: session.one(statement, run_id=run_id))
+        row = await self._database.glance(lambda session: session.one(statement, run_id=run_id))
         return None if row is None else run_of(row)
 
     async def get_runs(self, run_ids: Sequence[str]) -> Mapping[str, Run]:
@@ -171,12 +171,12 @@ class SqlRunStore:
                 return session.one(s.newest_step, step_id=step_id)
             return session.one(s.step, run_id=run_id, step_id=step_id)
 
-        row = await self._database.read(read)
+        row = await self._database.glance(read)
         return None if row is None else step_of(row)
 
     async def get_event(self, run_id: str, event_id: str) -> Event | None:
         statement = self._statements.event
-        row = await self._database.read(
+        row = await self._database.glance(
             lambda session: session.one(statement, run_id=run_id, event_id=event_id)
         )
         return None if row is None else event_of(row)
@@ -191,7 +191,7 @@ class SqlRunStore:
                 return session.one(s.token_holder, token=token)
             return session.one(s.newest_hook, hook_id=hook_id)
 
-        row = await self._database.read(read)
+        row = await self._database.glance(read)
         return None if row is None else hook_of(row)
 
     async def list_runs(self, query: Query) -> Sequence[Run]:
@@ -211,9 +211,9 @@ class SqlRunStore:
             rows = await self._database.read(lambda session: session.all(statement))
             return list(map(event_of, rows))
         position, limit = int(after), query.limit
-        return await self._database.read(
-            lambda session: self._log.read(session, run_id, position, limit)
-        )
+        known = self._log.known(run_id)
+        read = self._database.glance if known > position else self._database.read
+        return await read(lambda session: self._log.read(session, run_id, position, limit))
 
     async def list_hooks(self, query: Query) -> Sequence[Hook]:
         statement = lists.list_hooks(self._database.tables, query)

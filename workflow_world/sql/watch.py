@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -42,16 +43,18 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        connection, seen, commits = None, None, -1
+        cursor, seen, commits = None, None, -1
         while not self._stopped.is_set():
             self._hub.has_waiters.wait()
-            if self._stopped.wait(INTERVAL_S):
+            # Not the event's own wait: this loop is most of what an idle process does.
+            time.sleep(INTERVAL_S)
+            if self._stopped.is_set():
                 break
             try:
-                if connection is None:
-                    connection = self._connect()
+                if cursor is None:
+                    cursor = self._connect().cursor()
                 ours = self._database.commits
-                version = connection.execute("PRAGMA data_version").fetchone()[0]
+                ((version,),) = cursor.execute("PRAGMA data_version")
             except sqlite3.Error as error:
                 # The poll interval of whoever waits is still there.
                 logger.debug("data_version could not be read: %s", error)

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Iterable
+from contextvars import Context as ContextVars
+from contextvars import copy_context
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from ..api.context import Context
+from ..api.context import Context, Delivery
 from ..api.messages import Messages
-from ..backend import Backend, Lease, Presence, Subscription
+from ..backend import Backend, Lease, NewMessage, Presence, Subscription
 from ..core import delivery
 from ..core.decide import intent_for
 from ..core.decision import Intent
@@ -49,11 +52,14 @@ class Worker:
             max_deliveries=self._settings.max_deliveries, max_delay_s=self._settings.max_delay_s
         )
         self._started = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._variables: ContextVars | None = None
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._deliveries: dict[asyncio.Task[None], Message] = {}
-        self._handling = 0
-        self._saturated = False
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._enqueuing: set[asyncio.Task[str]] = set()
+        self._handling = self._claiming = 0
+        self._saturated = self._busy = self._claim_is_due = False
         self._signal: Subscription | None = None
         self._heartbeat: Heartbeat | None = None
         self._presence: Presence | None = None
@@ -78,6 +84,7 @@ class Worker:
         except BaseException:
             self._started = False
             raise
+        self._loop, self._variables = asyncio.get_running_loop(), copy_context()
         self._signal = backend.notifier.subscribe(QUEUE)
         self._heartbeat = Heartbeat(backend.messages, self._lease)
         self._heartbeat.start()
@@ -93,14 +100,58 @@ class Worker:
         self._stopping.set()
         if self._signal is not None:
             self._signal.close()
-        await _finished(self._tasks)
+        await _finished([*self._tasks, *self._enqueuing])
         await self._drain()
         if self._heartbeat is not None:
             await asyncio.to_thread(self._heartbeat.stop, self._lease.total_seconds())
         if self._presence is not None:
             self._presence.close()
         await self._deliverer.close()
-        self._started = False
+        self._started, self._loop = False, None
+
+    async def enqueue(self, message: NewMessage) -> str:
+        """Store a message; a free slot of this worker takes it in the same transaction.
+
+        That spares a claim, and the wait for it. See ``MessageStore.enqueue_and_claim``.
+        """
+        backend = await self._context.opened()
+        if not self._has_room_for(message):
+            return await backend.messages.enqueue(message, repeatable=self._context.is_delivering)
+        # A task of its own: a caller that is cancelled must not leave a lease without a delivery.
+        task = asyncio.create_task(self._enqueue(backend, message))
+        self._enqueuing.add(task)
+        task.add_done_callback(self._enqueued)
+        return await asyncio.shield(task)
+
+    def _enqueued(self, task: asyncio.Task[str]) -> None:
+        self._enqueuing.discard(task)
+        if self._saturated and self._free > 0:
+            self._claim_now()
+
+    def _has_room_for(self, message: NewMessage) -> bool:
+        if self._loop is not asyncio.get_running_loop() or self._stopping.is_set():
+            return False
+        if self._saturated or self._free <= 0 or message.delay or message.available_at:
+            return False
+        prefixes = self._deliverer.prefixes
+        return prefixes is None or message.queue_name.startswith(prefixes)
+
+    @property
+    def _free(self) -> int:
+        """Slots that nobody has, nor may get."""
+        taken = self._handling + self._claiming + len(self._enqueuing)
+        return self._settings.concurrency - taken
+
+    async def _enqueue(self, backend: Backend, message: NewMessage) -> str:
+        done = await backend.messages.enqueue_and_claim(
+            message,
+            lease=self._lease,
+            serialize_runs=self._settings.serialize_runs,
+            repeatable=self._context.is_delivering,
+        )
+        if done.claimed is not None:
+            self._spawn(backend, done.claimed)
+        return done.message_id
 
     async def _drain(self) -> None:
         if self._deliveries:
@@ -131,24 +182,32 @@ class Worker:
 
     async def _claim(self, backend: Backend) -> float | None:
         """Fill the free slots. Returns: seconds until the next claim; None: when a slot is free."""
-        free = self._settings.concurrency - self._handling
+        free = self._free
         prefixes = self._deliverer.prefixes
         if free <= 0:
             self._saturated = True
             return None
         if prefixes is not None and not prefixes:
             return self._poll_interval()
-        claim = await backend.messages.claim(
-            limit=free,
-            lease=self._lease,
-            serialize_runs=self._settings.serialize_runs,
-            prefixes=prefixes,
-        )
+        # While there are few messages one slot is kept, for what is enqueued during the claim.
+        self._claiming = limit = free if self._busy else max(1, free - 1)
+        try:
+            claim = await backend.messages.claim(
+                limit=limit,
+                lease=self._lease,
+                serialize_runs=self._settings.serialize_runs,
+                prefixes=prefixes,
+            )
+        finally:
+            self._claiming = 0
         for message in claim.messages:
             self._spawn(backend, message)
-        self._saturated = len(claim.messages) == free
+        self._busy = len(claim.messages) == limit
+        self._saturated = self._busy and limit == free
         if self._saturated:
             return None
+        if self._busy:
+            return 0
         pause = self._poll_interval()
         if claim.next_due_at is not None:
             until = (claim.next_due_at - self._context.clock.now()).total_seconds()
@@ -160,35 +219,37 @@ class Worker:
         return self._settings.poll_interval_ms / 1000 * spread
 
     def _spawn(self, backend: Backend, message: Message) -> None:
+        lease = Lease(message_id=message.message_id, token=message.lease_token or "")
         if self._heartbeat is not None:
-            self._heartbeat.hold(_lease_of(message))
+            self._heartbeat.hold(lease)
         self._handling += 1
-        task = asyncio.create_task(self._work(backend, message))
-        self._deliveries[task] = message
+        # Whoever enqueued the message is not to be seen from its handler.
+        context = None if self._variables is None else self._variables.copy()
+        task = asyncio.create_task(self._work(backend, message, lease), context=context)
+        self._deliveries.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        message = self._deliveries.pop(task)
+        self._deliveries.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A delivery ended with an error of its own", exc_info=error)
-        if message.run_id is not None and message.step_id is None:
-            # Another message of the run may have been held back until this replay was settled.
-            self._claim_now()
 
     def _claim_now(self) -> None:
+        self._claim_is_due = False
         if self._signal is not None and not self._stopping.is_set():
             self._context.backend.notifier.notify(QUEUE)
 
-    async def _work(self, backend: Backend, message: Message) -> None:
+    async def _work(self, backend: Backend, message: Message, lease: Lease) -> None:
         """Deliver and settle one message; its lease is held until then."""
-        lease = _lease_of(message)
         try:
             try:
-                settlement = await self._deliver(message)
+                with Delivery(self._context):
+                    settlement = await self._deliver(message)
             finally:
                 self._handling -= 1
-                if self._saturated:
+                if self._saturated and not self._claim_is_due:
                     # Soon, not now: the settlement goes first, and both share a commit.
+                    self._claim_is_due = True
                     asyncio.get_running_loop().call_soon(self._claim_now)
             if self._heartbeat is None or not self._heartbeat.is_lost(lease):
                 await self._settle(backend, message, settlement)
@@ -259,11 +320,7 @@ class Worker:
         return intent_for(message.run_id, checked(message.run_id, event), owner=Owner())
 
 
-def _lease_of(message: Message) -> Lease:
-    return Lease(message_id=message.message_id, token=message.lease_token or "")
-
-
-async def _finished(tasks: list[asyncio.Task[None]]) -> None:
+async def _finished(tasks: Iterable[asyncio.Task[Any]]) -> None:
     for task in tasks:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({task})

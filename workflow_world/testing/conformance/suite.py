@@ -10,6 +10,7 @@ from .log_order import *  # noqa: F403
 from .queue_callbacks import *  # noqa: F403
 from .queue_claims import *  # noqa: F403
 from .queue_faults import *  # noqa: F403
+from .queue_handover import *  # noqa: F403
 from .queue_http import *  # noqa: F403
 from .queue_keeping import *  # noqa: F403
 from .queue_settle import *  # noqa: F403
