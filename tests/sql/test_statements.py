@@ -128,7 +128,7 @@ SEARCH = ["SELECT queue_messages", "SELECT queue_messages"]
 """Pending messages, and those whose lease has ended."""
 NEXT_DUE = ["SELECT queue_messages"]
 CLAIM_ONE = ["BEGIN IMMEDIATE", *SEARCH, "UPDATE queue_messages", *NEXT_DUE, "COMMIT"]
-LOOK = ["BEGIN", "SELECT queue_messages", "COMMIT"]
+LOOK = ["SELECT queue_messages"]
 """When the next message falls due, from two indexes."""
 
 

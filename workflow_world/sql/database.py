@@ -100,7 +100,7 @@ class Database:
                 self._disconnect()
                 raise
             if self.location.path is not None:
-                self._watcher = Watcher(self, self._watch_connection)
+                self._watcher = Watcher(self, self.location.path, self._watch_connection)
                 self._watcher.start()
             self._is_open = True
 

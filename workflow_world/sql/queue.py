@@ -147,7 +147,7 @@ class SqlMessageStore:
             return Claim()
         if not self._news:
             # Without news of our own, one cheap look comes before the write lock.
-            soonest = await self._database.read(lambda session: self._soonest(session, chosen))
+            soonest = await self._database.glance(lambda session: self._soonest(session, chosen))
             if soonest is None or soonest > self._now():
                 return Claim(next_due_at=soonest)
         self._news = False

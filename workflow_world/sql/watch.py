@@ -3,15 +3,20 @@
 The pragma reads a counter of the WAL index that changes when another connection commits: no
 table is touched. For the watcher's connection this process's own writer is another one too. So
 after a write of our own the lane is asked instead: the writer's connection does not count itself.
+
+The pragma locks and unlocks the index, which is most of what an idle process would do. So while
+the WAL file has not been written to for a while, its time stamp is looked at instead.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,13 +25,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger("workflow_world.sql")
 
 INTERVAL_S: Final = 0.01
+QUIET_INTERVAL_S: Final = 0.025
+QUIET_S: Final = 2.0
+"""A commit becomes visible when its last write is on disk: later than the file's time stamp."""
 
 
 class Watcher:
     """A thread of its own, so that neither a busy event loop nor a busy lane delays it."""
 
-    def __init__(self, database: Database, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self, database: Database, path: Path, connect: Callable[[], sqlite3.Connection]
+    ) -> None:
         self._database, self._hub, self._connect = database, database.hub, connect
+        self._wal = f"{os.path.realpath(path)}-wal"
+        self._written: tuple[int, int] | None = None
+        self._quiet_at = 0.0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -43,13 +56,16 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        cursor, seen, commits = None, None, -1
+        cursor, seen, commits, quiet = None, None, -1, False
         while not self._stopped.is_set():
             self._hub.has_waiters.wait()
             # Not the event's own wait: this loop is most of what an idle process does.
-            time.sleep(INTERVAL_S)
+            time.sleep(QUIET_INTERVAL_S if quiet else INTERVAL_S)
             if self._stopped.is_set():
                 break
+            quiet = self._is_quiet() and seen is not None
+            if quiet:
+                continue
             try:
                 if cursor is None:
                     cursor = self._connect().cursor()
@@ -66,3 +82,14 @@ class Watcher:
             else:
                 self._database.look_for_others()
             seen, commits = version, ours
+
+    def _is_quiet(self) -> bool:
+        """Whether no commit can be under way, nor have come since the last look."""
+        try:
+            found = os.stat(self._wal)
+        except OSError:
+            return False
+        written = (found.st_mtime_ns, found.st_size)
+        if written != self._written:
+            self._written, self._quiet_at = written, time.monotonic() + QUIET_S
+        return time.monotonic() > self._quiet_at
