@@ -1,0 +1,1 @@
+"""Real servers for tests: started as child processes on free loopback ports, always stopped."""
