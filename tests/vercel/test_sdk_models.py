@@ -15,7 +15,14 @@ from workflow_world import ABSENT, Event, Hook, NewEvent, Run, Step, World, Worl
 from workflow_world.core.events import EVENT_TYPES
 from workflow_world.vercel import SdkWorld
 from workflow_world.vercel.cache import EventCache
-from workflow_world.vercel.models import from_event, to_event, to_hook, to_run, to_step
+from workflow_world.vercel.models import (
+    from_event,
+    stamped,
+    to_event,
+    to_hook,
+    to_run,
+    to_step,
+)
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 89_000, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
@@ -296,6 +303,59 @@ class TestUnrepresentable:
         with pytest.raises(w.WorkflowWorldError, match="cannot hold input of run"):
             await sdk.events_create("wrun_odd", w.RunCancelledEvent())
         assert (await world.runs.get("wrun_odd")).status == "cancelled"
+
+
+class TestStamped:
+    @pytest.mark.anyio
+    @pytest.mark.parametrize(
+        "proposed",
+        [
+            w.StepCreatedEventData(step_name="add", input=b"in").into_event("step_1"),
+            w.StepStartedEvent(correlation_id="step_1"),
+            w.StepCompletedEventData(result=b"out").into_event("step_1"),
+        ],
+        ids=lambda event: event.event_type,
+    )
+    async def test_is_what_the_log_gives_later(
+        self, sdk: SdkWorld, world: World, proposed: w.Event
+    ) -> None:
+        run = await world.runs.create(workflow_name="wf", input=b"")
+        for event in (
+            w.StepCreatedEventData(step_name="add", input=b"in").into_event("step_1"),
+            w.StepStartedEvent(correlation_id="step_1"),
+        ):
+            if event.event_type == proposed.event_type:
+                break
+            await sdk.events_create(run.run_id, event)
+        written = (await sdk.events_create(run.run_id, proposed)).event
+        fresh = SdkWorld(world)
+        assert written == (await fresh.events_list(run.run_id)).data[-1]
+        assert written is (await sdk.events_list(run.run_id)).data[-1]
+        assert written is not proposed
+
+    @pytest.mark.parametrize(
+        "proposed",
+        [
+            w.StepCreatedEventData(step_name="add", input={"a": (1, 2)}).into_event("step_1"),
+            w.StepStartedEventData(attempt=1).into_event("step_1"),
+            w.StepCompletedEventData(result=(1, 2)).into_event("step_1"),
+            w.RunStartedEvent(),
+        ],
+        ids=lambda event: event.event_type,
+    )
+    def test_leaves_alone_what_storing_may_change(self, proposed: w.Event) -> None:
+        recorded = replace(
+            an_event(proposed.event_type, {}),
+            spec_version=proposed.spec_version,
+        )
+        assert stamped(recorded, proposed) is None
+
+    def test_leaves_alone_what_was_recorded_as_something_else(self) -> None:
+        proposed = w.StepStartedEvent(correlation_id="step_1")
+        recorded = replace(an_event("step_failed", None), spec_version=proposed.spec_version)
+        assert stamped(recorded, proposed) is None
+        other = replace(an_event("step_started", None), spec_version=proposed.spec_version - 1)
+        assert stamped(other, proposed) is None
 
 
 class TestEventCache:

@@ -32,11 +32,22 @@ class EventCache:
         """Raises: WorldError ``UNREPRESENTABLE``, and nothing is kept."""
         key = (event.run_id, event.event_id)
         kept = self._kept.get(key)
-        if kept is not None and (kept[0] is event or kept[0] == event):
-            self._kept.move_to_end(key)
-            return kept[1]
+        if kept is not None:
+            if kept[0] is event:
+                self._kept.move_to_end(key)
+                return kept[1]
+            if kept[0] == event:
+                # From now on this is the record that the log's own cache gives out.
+                self._kept[key] = (event, kept[1], kept[2])
+                self._kept.move_to_end(key)
+                return kept[1]
         made = self._convert(event)
         self._keep(key, event, made)
+        return made
+
+    def adopt(self, event: Event, made: w.Event) -> w.Event:
+        """Keep a model that was made otherwise, and return it."""
+        self._keep((event.run_id, event.event_id), event, made)
         return made
 
     def _keep(self, key: tuple[str, str], event: Event, made: w.Event) -> None:

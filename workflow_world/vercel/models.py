@@ -124,6 +124,34 @@ def to_event(event: Event) -> w.Event:
     return _validated(w.EventAdaptor.from_wire, wire, where, _DATA_FIELD_BEHIND_TAG)
 
 
+def stamped(event: Event, proposed: w.Event) -> w.Event | None:
+    """The proposed event with what the World added, where that is what ``to_event`` makes.
+
+    It spares the validation of what the SDK has just made. Only for the events of which there are
+    many, and not where storing changes anything, as it does to microseconds and tuples.
+    """
+    if event.event_type != proposed.event_type or event.spec_version != proposed.spec_version:
+        return None
+    match proposed:
+        case w.StepCreatedEvent():
+            is_same = type(proposed.event_data.input) is bytes
+        case w.StepStartedEvent():
+            is_same = proposed.event_data is None and event.event_data is None
+        case w.StepCompletedEvent():
+            is_same = type(proposed.event_data.result) is bytes
+        case _:
+            is_same = False
+    if not is_same:
+        return None
+    props = w.ServerProps.model_construct(
+        run_id=event.run_id,
+        event_id=event.event_id,
+        created_at=event.created_at,
+        resume_id=None,
+    )
+    return proposed.model_copy(update={"server_props": props})
+
+
 def from_event(event: w.Event) -> NewEvent:
     """An event as the SDK proposes it. Absent keys stay absent, a null attribute stays null."""
     data: pydantic.BaseModel | None = getattr(event, "event_data", None)

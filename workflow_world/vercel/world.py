@@ -15,11 +15,11 @@ from typing import Any, TypeVar, cast
 import pydantic
 from vercel.workflow._internal import world as w
 
-from ..core.entities import Page, Wait
+from ..core.entities import Event, Page, Wait
 from ..world import World
 from .cache import EventCache
 from .errors import BORDER
-from .models import from_event, to_event, to_hook, to_run, to_step
+from .models import from_event, stamped, to_event, to_hook, to_run, to_step
 
 R = TypeVar("R")
 M = TypeVar("M")
@@ -157,7 +157,7 @@ class SdkWorld(w.World):
             result = await self.world.events.create(run_id, from_event(data))
             # Everything in it is a checked model already.
             return w.EventResult.model_construct(
-                event=None if result.event is None else self._event(result.event),
+                event=None if result.event is None else self._written(result.event, data),
                 events=None if result.events is None else [*map(self._event, result.events)],
                 run=None if result.run is None else to_run(result.run),
                 step=None if result.step is None else to_step(result.step),
@@ -166,6 +166,10 @@ class SdkWorld(w.World):
                 cursor=result.cursor,
                 has_more=result.has_more,
             )
+
+    def _written(self, event: Event, proposed: w.Event) -> w.Event:
+        made = stamped(event, proposed)
+        return self._event(event) if made is None else self._event.adopt(event, made)
 
     async def events_get(self, run_id: str, event_id: str) -> w.Event:
         with BORDER:
