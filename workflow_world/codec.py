@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import cbor2
@@ -16,6 +17,10 @@ from .errors import BackendError, InvalidRequestError
 UNDEFINED: Final = cbor2.undefined
 MAX_DEPTH: Final = 400
 _FLAT: Final = frozenset({bytes, str, int, float, bool, type(None)})
+# cbor2 imports a dozen modules when it first meets a time. Were that left to a thread of ours, the
+# SDK's sandbox could find ``sys.modules`` changing under it, and would fail the run.
+cbor2.dumps(datetime(1970, 1, 1, tzinfo=UTC))
+
 _CONTEXT_KEYS: Final = ("executionContext", "execution_context")
 
 

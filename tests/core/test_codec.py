@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -194,3 +196,20 @@ def test_cut_bytes_are_a_typed_error(value: Any, data: st.DataObject) -> None:
     whole = encode(value)
     with pytest.raises(BackendError):
         decode(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+def test_no_value_makes_a_thread_import_anything() -> None:
+    """Whatever is needed is imported with the package."""
+    script = """
+import sys
+from datetime import UTC, datetime
+from workflow_world.codec import UNDEFINED, decode, encode
+before = set(sys.modules)
+value = [None, True, 1, 10**30, 1.5, "text", b"bytes", {"a": [1]}, datetime.now(UTC), UNDEFINED]
+assert len(decode(encode(value))) == len(value)
+assert set(sys.modules) == before, set(sys.modules) - before
+"""
+    ran = subprocess.run(  # our own script
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

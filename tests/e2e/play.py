@@ -9,8 +9,23 @@ import importlib
 import logging
 import os
 import sys
+import threading
 
 import workflow_world
+
+
+def watch_imports() -> list[str]:
+    """What threads of ours import: the SDK's sandbox fails if that happens while it looks."""
+    found: list[str] = []
+
+    def hook(event: str, about: tuple[object, ...]) -> None:
+        thread = threading.current_thread().name
+        ours = event == "import" and thread.startswith("workflow-world")
+        if ours and about[0] not in sys.modules:
+            found.append(f"{about[0]} by {thread}")
+
+    sys.addaudithook(hook)
+    return found
 
 
 async def play(name: str) -> None:
@@ -24,4 +39,6 @@ async def play(name: str) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     module, os.environ["WORKFLOW_DATABASE_URL"] = sys.argv[1:]
+    imported = watch_imports()
     asyncio.run(play(module))
+    assert not imported, imported
