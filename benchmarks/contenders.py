@@ -64,6 +64,12 @@ CONTENDERS: tuple[Contender, ...] = (
     ),
     Contender("floor", "zero-cost in-memory World", _IN_PROCESS + _SDK, "vercel.workflow"),
     Contender(
+        "floor-durable",
+        "the floor with a bare commit before each answer",
+        _SDK_ALONE,
+        "vercel.workflow",
+    ),
+    Contender(
         "raw",
         "sqlite3, a commit each",
         ("step_events_1", "step_events_50", "enqueue_50"),

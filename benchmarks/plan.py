@@ -170,10 +170,15 @@ _WORLD_LEVEL: tuple[Workload, ...] = (
                 "list_first",
                 "List a 1,000-event log, first time",
                 Target(0.35, "local"),
+                Target(0.35, "local", "ours-sdk"),
                 filled=True,
             ),
             _cost(
-                "list_again", "The same, after one new event", Target(0.02, "local"), filled=True
+                "list_again",
+                "The same, after one new event",
+                Target(0.02, "local"),
+                Target(0.02, "local", "ours-sdk"),
+                filled=True,
             ),
         ),
     ),

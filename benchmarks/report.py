@@ -14,7 +14,7 @@ from .plan import MEASURES
 from .targets import ratio, verdicts
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-PEERS = ("local", "floor", "raw", "httpx", "huey", "huey-full", "dbos")
+PEERS = ("local", "floor", "floor-durable", "raw", "httpx", "huey", "huey-full", "dbos")
 """In the order in which ratios are given: LocalWorld and the floor first."""
 
 

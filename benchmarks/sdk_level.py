@@ -79,6 +79,10 @@ async def serving(contender: str, directory: Path) -> AsyncIterator[Any]:
         return
     if contender == "local":
         w.set_world(await local_world(directory))
+    elif contender == "floor-durable":
+        from .floor_durable import DurableFloorWorld
+
+        w.set_world(DurableFloorWorld(directory))
     else:
         from .floor import FloorWorld
 
