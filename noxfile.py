@@ -1,5 +1,6 @@
 """``nox -s lint types tests migrations demo bench``: what CI checks, and the benchmarks."""
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -49,6 +50,20 @@ def migrations(session: nox.Session) -> None:
         session.run("alembic", "check", env=env)
         session.run("workflow-world", "db", "check", env=env)
     session.run("python", "-m", "pytest", "tests/migrations", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """The kill loop and the power losses, longer than in ``tests``: ``-- --kills N --copies N``."""
+    parser = argparse.ArgumentParser(prog="nox -s chaos --")
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--copies", type=int, default=1000)
+    wanted = parser.parse_args(session.posargs)
+    session.install("-e", ".[test]")
+    env = {"CHAOS_KILLS": str(wanted.kills), "CHAOS_COPIES": str(wanted.copies)}
+    timeout = f"--timeout={600 + 8 * wanted.kills + wanted.copies}"
+    where = ("tests/chaos", "tests/e2e/test_kill.py")
+    session.run("python", "-m", "pytest", timeout, "-s", "-n", "0", *where, env=env)
 
 
 @nox.session

@@ -1,0 +1,150 @@
+"""Kill a process at each fault point in turn: ``crash.py FOLDER SHARD SHARDS``.
+
+This process imports everything once and forks one child per attempt. The child plays the tiny
+flow and is gone without notice at its n-th fault point; another child plays on. One JSON line per
+point says what was left in the end; the first is of an undisturbed child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tiny_flow import RUN, Tiny
+
+from workflow_world import World, create_world, faults
+from workflow_world.sql import migrate
+
+KILLED, PATIENCE_S = 77, 30
+
+
+async def play(folder: Path) -> dict[str, Any]:
+    """Begin or go on until the run has ended and every message is settled."""
+    world = create_world(f"file:{folder / 'w.db'}", poll_interval_ms=20)
+    tiny = Tiny(world, folder / "traces")
+    async with asyncio.timeout(PATIENCE_S), world:
+        await tiny.begin()
+        seen = await until(lambda: kinds(world), {"hook_created", "run_completed"}.intersection)
+        if not {"hook_received", "run_completed"} & seen:
+            await tiny.resume()
+        await world.runs.wait(RUN)
+        await until(lambda: statuses(world), {"completed", "failed"}.issuperset)
+        return await state(world, (folder / "traces").read_text)
+
+
+async def kinds(world: World) -> set[str]:
+    return {event.event_type for event in (await world.events.list(RUN)).data}
+
+
+async def statuses(world: World) -> set[str]:
+    stats = await world.messages.stats()
+    return {status for counts in stats.counts.values() for status in counts}
+
+
+async def until(
+    read: Callable[[], Awaitable[set[str]]], accept: Callable[[set[str]], Any]
+) -> set[str]:
+    """Read again and again until what was read is accepted."""
+    while True:
+        found = await read()
+        if accept(found):
+            return found
+        await asyncio.sleep(0.003)
+
+
+async def state(world: World, traces: Callable[[], str]) -> dict[str, Any]:
+    """What must be the same however often the process died."""
+    log = (await world.events.list(RUN)).data
+    run = await world.runs.get(RUN)
+    steps = (await world.steps.list(RUN)).data
+    executed = Counter(traces().split())
+    chunks = await world.streams.get_chunks(RUN, "out")
+    return {
+        "events": sorted(
+            f"{event.event_type} {event.correlation_id}"
+            for event in log
+            if event.event_type != "step_started"
+        ),
+        "dense": [event.position for event in log] == [*range(1, len(log) + 1)],
+        "run": [run.status, repr(run.output)],
+        "steps": sorted([step.step_id, step.status, repr(step.output)] for step in steps),
+        "executed within the starts": all(
+            1 <= executed[step.step_id] <= step.attempt for step in steps
+        ),
+        "chunks": [repr(chunk.data) for chunk in chunks.data],
+        "stream done": chunks.done,
+        "hooks": len((await world.hooks.list(RUN)).data),
+        "messages": sorted(await statuses(world)),
+    }
+
+
+def forked(work: Callable[[], Any]) -> tuple[int, Any]:
+    """Run ``work`` in a child. Returns: its exit code, and its result as it came over a pipe."""
+    source, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(source)
+        code = 1
+        try:
+            with os.fdopen(sink, "w") as pipe:
+                json.dump(work(), pipe)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(sink)
+    with os.fdopen(source) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), json.loads(text) if text else None
+
+
+def counted(folder: Path) -> dict[str, Any]:
+    reached: list[str] = []
+    with faults.armed(reached.append):
+        return {"state": asyncio.run(play(folder)), "points": reached}
+
+
+def killed_at(folder: Path, number: int) -> None:
+    left = number
+
+    def kill(name: str) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(KILLED)
+
+    with faults.armed(kill):
+        asyncio.run(play(folder))
+
+
+def main(root: Path, shard: int, shards: int) -> None:
+    empty = root / "empty.db"
+    forked(lambda: migrate.upgrade(f"file:{empty}", environ={}))
+
+    def fresh(name: str) -> Path:
+        folder = root / name
+        folder.mkdir()
+        shutil.copyfile(empty, folder / "w.db")
+        return folder
+
+    _, undisturbed = forked(lambda: counted(fresh("undisturbed")))
+    print(json.dumps(undisturbed), flush=True)  # noqa: T201
+    for number in range(shard, len(undisturbed["points"]), shards):
+        folder = fresh(str(number))
+        code, _ = forked(lambda at=(folder, number): killed_at(*at))
+        # Another order of the same work may reach fewer points; then nothing was killed.
+        again, found = forked(lambda at=folder: asyncio.run(play(at)))
+        told = {"number": number, "killed": code == KILLED, "code": again, "state": found}
+        print(json.dumps(told), flush=True)  # noqa: T201
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

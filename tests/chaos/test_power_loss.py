@@ -1,0 +1,200 @@
+"""Power loss: what a flush had put on disk is there, whatever became of the writes behind it.
+
+A process writes and pauses. Copies of its database and WAL are taken in which the end of the WAL,
+from the last flush on, is cut off, torn or overwritten, as a disk may leave it. Each copy must
+open, be sound, and hold everything that was acknowledged before that flush.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow_world import create_world
+from workflow_world.core.fold import fold
+
+HERE = Path(__file__).parent
+COPIES = int(os.environ.get("CHAOS_COPIES", "120"))
+PER_PAUSE = 12
+_WAL_HEADER, _FRAME_HEADER = 32, 24
+
+
+class Writing:
+    """The process that writes; it is paused whenever a method has returned."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self._path = path
+        self._popen = subprocess.Popen(  # our own script
+            [sys.executable, HERE / "writer.py", f"file:{path}", str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def write(self, durable: int, unflushed: int) -> tuple[int, int, dict[str, Any]]:
+        """Returns: the WAL's length at the last flush and now, and what was acknowledged."""
+        assert self._ask(f"{durable} {unflushed}") == "flushed"
+        flushed = self._length()
+        known = json.loads(self._ask("go on"))
+        return flushed, self._length(), known
+
+    def _ask(self, line: str) -> str:
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._popen.stdin.write(f"{line}\n")
+        self._popen.stdin.flush()
+        return self._popen.stdout.readline().strip()
+
+    def _length(self) -> int:
+        """Bytes of the WAL in use, from its index: the file itself keeps its longest length."""
+        index = Path(f"{self._path}-shm").read_bytes()
+        (frames,) = struct.unpack_from("=I", index, 16)
+        (page,) = struct.unpack_from("=H", index, 14)
+        size = 65_536 if page == 1 else page
+        return int(_WAL_HEADER + frames * (_FRAME_HEADER + size)) if frames else 0
+
+    def kill(self) -> None:
+        self._popen.kill()
+        self._popen.communicate()
+
+
+@contextmanager
+def writing(path: Path, seed: int) -> Iterator[Writing]:
+    process = Writing(path, seed)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def cut(wal: bytearray, keep: int, used: int, chance: random.Random) -> None:
+    """Nothing of the file behind a place is there."""
+    del wal[chance.randint(keep, max(keep, used)) :]
+
+
+def torn(wal: bytearray, keep: int, used: int, chance: random.Random) -> None:
+    """Sectors of the end are missing: they read as zeros, in any order."""
+    for start in range(keep, used, 512):
+        if chance.random() < 0.5:
+            wal[start : min(start + 512, used)] = bytes(min(start + 512, used) - start)
+
+
+def overwritten(wal: bytearray, keep: int, used: int, chance: random.Random) -> None:
+    """What was written last is garbage."""
+    start = chance.randint(keep, max(keep, used))
+    wal[start:used] = chance.randbytes(max(0, used - start))
+
+
+DAMAGES: tuple[Callable[..., None], ...] = (
+    cut,
+    torn,
+    overwritten,
+)
+
+
+def damaged(source: Path, to: Path, damage: Callable[[bytearray], None]) -> Path:
+    """A copy of a database with a WAL that the damage was done to."""
+    to.mkdir()
+    copy = to / "w.db"
+    shutil.copyfile(source, copy)
+    wal = bytearray(Path(f"{source}-wal").read_bytes())
+    damage(wal)
+    Path(f"{copy}-wal").write_bytes(wal)
+    return copy
+
+
+@pytest.mark.anyio
+async def test_power_loss_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    chance, path = random.Random(seed), tmp_path / "w.db"  # noqa: S311
+    with writing(path, seed) as process:
+        for pause in range(-(-COPIES // PER_PAUSE)):
+            keep, used, known = process.write(chance.randint(3, 12), chance.randint(0, 6))
+            for number in range(PER_PAUSE):
+                do = chance.choice(DAMAGES)
+                to = tmp_path / f"copy-{pause}-{number}"
+                copy = damaged(path, to, partial(do, keep=keep, used=used, chance=chance))
+                await check(copy, known)
+                shutil.rmtree(to)
+
+
+@pytest.mark.anyio
+async def test_a_disk_that_lied_leaves_a_sound_beginning(tmp_path: Path) -> None:
+    """Even what was flushed is lost: what is left is a whole, earlier state."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    chance, path = random.Random(seed), tmp_path / "w.db"  # noqa: S311
+    with writing(path, seed) as process:
+        _, used, known = process.write(20, 4)
+        for number in range(COPIES // 4):
+            to = tmp_path / f"copy-{number}"
+            copy = damaged(path, to, partial(cut, keep=0, used=used, chance=chance))
+            if sound(copy):
+                await check_runs(copy, known, whole=False)
+            shutil.rmtree(to)
+
+
+def sound(path: Path) -> bool:
+    """SQLite's own checks. Returns: whether the tables are there yet."""
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        found = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'queue_messages'"
+        ).fetchone()
+    finally:
+        connection.close()
+    return bool(found[0])
+
+
+async def check(path: Path, known: dict[str, Any]) -> None:
+    """Sound, and everything acknowledged is there; claims and settlements may be undone."""
+    assert sound(path)
+    await check_runs(path, known, whole=True)
+    world = create_world(f"file:{path}")
+    try:
+        for message_id in known["messages"]:
+            assert (await world.messages.get(message_id)).status in (
+                "pending",
+                "processing",
+                "completed",
+            )
+        for name, count in known["chunks"].items():
+            assert (await world.streams.get_info("wrun_0", name)).tail_index == count - 1
+    finally:
+        await world.close()
+
+
+async def check_runs(path: Path, known: dict[str, Any], *, whole: bool) -> None:
+    """Each run is what its log says, and with ``whole`` the log is the acknowledged one."""
+    world = create_world(f"file:{path}")
+    try:
+        acknowledged: dict[str, list[str]] = {}
+        for run_id, _, event_id in known["events"]:
+            acknowledged.setdefault(run_id, []).append(event_id)
+        for run_id, ids in acknowledged.items():
+            page = await world.events.list(run_id)
+            found = [event.event_id for event in page.data]
+            assert found == (ids if whole else ids[: len(found)])
+            folded = fold(page.data)
+            if folded.run is not None:
+                assert folded.run == await world.runs.get(run_id)
+                stored = {one.step_id: one for one in (await world.steps.list(run_id)).data}
+                assert stored == dict(folded.steps)
+    finally:
+        await world.close()
