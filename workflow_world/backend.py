@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from .core.decision import Facts, Intent, Verdict
-from .core.delivery import Settlement
+from .core.delivery import Lease, Settlement
 from .core.entities import (
     Chunk,
     Event,
@@ -162,6 +162,7 @@ class NewMessage:
         delay: added to now when ``available_at`` is None.
         is_wake_up: do not store it while another wake-up of the run is pending (design 7).
         key_ttl: how long a completed message still holds its idempotency key (spec 4.4).
+        sender: the delivery that sends it; refused with LeaseLostError once its lease is lost.
     """
 
     message_id: str
@@ -177,19 +178,12 @@ class NewMessage:
     is_wake_up: bool = False
     deployment_id: str | None = None
     headers: Mapping[str, str] | None = None
+    sender: Lease | None = None
 
     @property
     def replays(self) -> str | None:
         """See ``Message.replays``."""
         return self.run_id if self.step_id is None else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """A claim's proof: it is live while the stored token is still this one."""
-
-    message_id: str
-    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,9 +360,14 @@ class MessageStore(Protocol):
 
 @runtime_checkable
 class ChunkStore(Protocol):
-    """Streams: append-only lists of byte chunks, by (run_id, name), without a run row."""
+    """Streams: append-only lists of byte chunks, by (run_id, name), without a run row.
 
-    async def append(self, run_id: str, name: str, chunks: Sequence[bytes]) -> int:
+    ``sender`` is the delivery that writes: refused with LeaseLostError once its lease is lost.
+    """
+
+    async def append(
+        self, run_id: str, name: str, chunks: Sequence[bytes], *, sender: Lease | None = None
+    ) -> int:
         """Append all chunks, in order, with consecutive indices: all or nothing.
 
         Returns: the index of the first.
@@ -376,7 +375,7 @@ class ChunkStore(Protocol):
         """
         ...
 
-    async def close(self, run_id: str, name: str) -> None:
+    async def close(self, run_id: str, name: str, *, sender: Lease | None = None) -> None:
         """Mark the stream closed, creating it if needed; again is a no-op."""
         ...
 

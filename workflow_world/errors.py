@@ -120,6 +120,17 @@ class HookResumeConflictError(EntityConflictError):
     """A resume id that already stands for another hook or another payload (spec 2.8)."""
 
 
+class LeaseLostError(EntityConflictError):
+    """A delivery wrote after its lease had ended and another had begun: that one goes on."""
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(
+            f"The lease of message {message_id!r} was lost: another delivery of it goes on",
+            code="LEASE_LOST",
+        )
+        self.message_id = message_id
+
+
 class StreamClosedError(WorldError):
     """A write to a closed stream (spec 5.4)."""
 

@@ -31,6 +31,7 @@ SAMPLES: list[tuple[errors.WorldError, int, type[Exception]]] = [
     (errors.HookNotFoundError(hook_id="h"), 404, w.HookNotFoundError),
     (errors.EntityConflictError("x"), 409, w.EntityConflictError),
     (errors.HookResumeConflictError("x"), 409, w.HookResumeConflictError),
+    (errors.LeaseLostError("m"), 409, w.EntityConflictError),
     (errors.StreamClosedError("r", "s"), 409, w.WorkflowWorldError),
     (errors.RunExpiredError("x"), 410, w.RunExpiredError),
     (errors.PayloadTooLargeError("x"), 413, w.WorkflowWorldError),

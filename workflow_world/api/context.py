@@ -7,7 +7,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar
 
-from ..backend import Backend
+from ..backend import Backend, Lease
 from ..clock import Clock
 from ..core import paging
 from ..core.entities import Event, Hook, Page, Run, Step, Wait
@@ -26,10 +26,10 @@ class Delivery:
     context variable, but this same object.
     """
 
-    __slots__ = ("_token", "context", "open")
+    __slots__ = ("_token", "context", "lease", "open")
 
-    def __init__(self, context: Context) -> None:
-        self.context, self.open = context, True
+    def __init__(self, context: Context, lease: Lease) -> None:
+        self.context, self.lease, self.open = context, lease, True
         self._token: Token[Delivery | None] | None = None
 
     def __enter__(self) -> None:
@@ -61,10 +61,12 @@ class Context:
         return self.backend
 
     @property
-    def is_delivering(self) -> bool:
-        """Whether a delivery of this World, not settled yet, is what calls."""
+    def sender(self) -> Lease | None:
+        """The delivery of this World, not settled yet, that calls."""
         delivery = _delivery.get()
-        return delivery is not None and delivery.open and delivery.context is self
+        if delivery is None or not delivery.open or delivery.context is not self:
+            return None
+        return delivery.lease
 
 
 def ordered(query: paging.Query, order: SortOrder | None, cursor: str | None) -> paging.Query:

@@ -75,7 +75,9 @@ class Events:
         payloads = wants_payloads(resolve_data)
         backend = await self._context.opened()
         target = run_id if run_id is not None else new_id("wrun")
-        result = await backend.runs.write(intent_for(target, checked, owner=self._owner))
+        result = await backend.runs.write(
+            intent_for(target, checked, owner=self._owner, sender=self._context.sender)
+        )
         return result if payloads else result_without_payloads(result)
 
     async def get(self, run_id: str, event_id: str, *, resolve_data: ResolveData = "all") -> Event:

@@ -37,13 +37,13 @@ class Streams:
                 f"A chunk of {largest} bytes is over the {limit} bytes that "
                 f"{backend.capabilities.name} stores: split it"
             )
-        await backend.chunks.append(run_id, name, rows)
+        await backend.chunks.append(run_id, name, rows, sender=self._context.sender)
 
     async def close(self, run_id: str, name: str) -> None:
         """Close the stream, creating it if needed; closing again is a no-op."""
         _check(run_id, name)
         backend = await self._context.opened()
-        await backend.chunks.close(run_id, name)
+        await backend.chunks.close(run_id, name, sender=self._context.sender)
 
     def get(
         self, run_id: str, name: str, start_index: int | None = None

@@ -6,18 +6,21 @@ This module holds the order of checks of spec 2.3; the rules of each entity are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
 
 from ..errors import (
     EntityConflictError,
+    LeaseLostError,
     RunExpiredError,
     RunNotFoundError,
     RunNotSupportedError,
 )
 from . import rules_attribute, rules_hook, rules_legacy, rules_run, rules_step, rules_wait
 from .decision import Facts, Intent, Needs, Refusal, Verdict
+from .delivery import Lease
 from .entities import Run
 from .events import MAX_SPEC_VERSION, NewEvent, data_of
 from .rules import Given
@@ -44,15 +47,21 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 
 
-def intent_for(run_id: str, event: NewEvent, *, owner: rules_hook.Owner) -> Intent:
+def intent_for(
+    run_id: str, event: NewEvent, *, owner: rules_hook.Owner, sender: Lease | None = None
+) -> Intent:
     """The intent that writes ``event``, already through ``events.checked``, to run ``run_id``.
 
-    ``owner`` is stamped on hooks (spec 1.5).
+    ``owner`` is stamped on hooks (spec 1.5). ``sender`` is the delivery that writes: once its
+    lease is lost another one is at work on the same message, and this one must not interfere.
     """
+    needs = needs_of(event)
+    if sender is not None:
+        needs = replace(needs, leased=sender.message_id)
     return Intent(
         run_id=run_id,
-        needs=needs_of(event),
-        decide=partial(_decide, run_id, event, owner),
+        needs=needs,
+        decide=partial(_decide, run_id, event, owner, sender),
         mostly_reads=event.event_type == "run_started",
     )
 
@@ -80,8 +89,15 @@ def needs_of(event: NewEvent) -> Needs:
 
 
 def _decide(
-    run_id: str, event: NewEvent, owner: rules_hook.Owner, facts: Facts, now: datetime
+    run_id: str,
+    event: NewEvent,
+    owner: rules_hook.Owner,
+    sender: Lease | None,
+    facts: Facts,
+    now: datetime,
 ) -> Verdict:
+    if sender is not None and facts.lease_token != sender.token:
+        return Refusal(error=LeaseLostError(sender.message_id))
     given = Given(run_id=run_id, event=event, facts=facts, now=now, owner=owner)
     run = facts.run
     if event.event_type == "run_created" or (

@@ -26,6 +26,7 @@ class Needs:
         token: load the live hook, of any run, that holds this token.
         correlation_id, related: load the run's events with this correlation id and these types.
         resume_id: load the run's ``hook_received`` event with this resume id.
+        leased: load the lease token of this message.
     """
 
     payloads: bool = False
@@ -35,6 +36,7 @@ class Needs:
     correlation_id: str | None = None
     related: tuple[str, ...] = ()
     resume_id: str | None = None
+    leased: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Facts:
     token_holder: Hook | None = None
     related: tuple[Event, ...] = ()
     resumed: Event | None = None
+    lease_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

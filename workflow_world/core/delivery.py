@@ -19,6 +19,14 @@ EXHAUSTED_CODE: Final = "MAX_DELIVERIES_EXCEEDED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A claim's proof: it is live while the stored token is still this one."""
+
+    message_id: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """The handler accepted the message."""
 

@@ -34,6 +34,7 @@ def facts_of(database: MemoryDatabase, intent: Intent) -> Facts:
     run_id, needs = intent.run_id, intent.needs
     log = database.log.get(run_id, {})
     last = log.get(len(log))
+    leased = database.messages.get(needs.leased or "")
     holder = (hook for hook in database.hooks.values() if hook.token == needs.token)
     resumed = (
         event
@@ -46,6 +47,7 @@ def facts_of(database: MemoryDatabase, intent: Intent) -> Facts:
         step=loaded(database.steps.get((run_id, needs.step_id or ""))),
         hook=loaded(database.hooks.get((run_id, needs.hook_id or ""))),
         token_holder=None if needs.token is None else loaded(next(holder, None)),
+        lease_token=None if leased is None else leased.lease_token,
         related=tuple(
             detached(event)
             for event in log.values()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..backend import NewMessage
+from ..backend import Lease, NewMessage
 from ..core.entities import Message, MessageStatus
+from ..errors import LeaseLostError
 from ..ids import new_ulid
+
+
+def must_hold(messages: Mapping[str, Message], lease: Lease | None) -> None:
+    """Raises: LeaseLostError unless the lease, if there is one, is the message's own."""
+    if lease is None:
+        return
+    message = messages.get(lease.message_id)
+    if message is None or message.lease_token != lease.token:
+        raise LeaseLostError(lease.message_id)
 
 
 def is_unfinished(message: Message) -> bool:

@@ -24,6 +24,7 @@ from .messages import (
     is_leased,
     is_ready,
     is_unfinished,
+    must_hold,
     pending_again,
     stored,
     superfluous,
@@ -216,6 +217,7 @@ class MemoryQueue:
 
     def _enqueue(self, change: Transaction, new: NewMessage) -> str:
         now = self._clock.now()
+        must_hold(self._messages, new.sender)
         found = superfluous(self._messages.values(), new, now)
         if found is not None:
             return found.message_id

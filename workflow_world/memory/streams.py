@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..backend import Lease
 from ..clock import Clock
 from ..core.entities import Chunk, StreamInfo
 from ..errors import StreamClosedError
 from ..signals import stream_topic
 from .database import MemoryDatabase, Stream, Transaction
+from .messages import must_hold
 
 
 class MemoryChunks:
@@ -19,8 +21,11 @@ class MemoryChunks:
         self._database = database
         self._clock = clock
 
-    async def append(self, run_id: str, name: str, chunks: Sequence[bytes]) -> int:
+    async def append(
+        self, run_id: str, name: str, chunks: Sequence[bytes], *, sender: Lease | None = None
+    ) -> int:
         with self._database.transaction() as change:
+            must_hold(self._database.messages, sender)
             stream = self._stream(change, run_id, name)
             if stream.closed:
                 raise StreamClosedError(run_id, name)
@@ -30,8 +35,9 @@ class MemoryChunks:
             change.topics.append(stream_topic(run_id, name))
             return first
 
-    async def close(self, run_id: str, name: str) -> None:
+    async def close(self, run_id: str, name: str, *, sender: Lease | None = None) -> None:
         with self._database.transaction() as change:
+            must_hold(self._database.messages, sender)
             stream = self._stream(change, run_id, name)
             if not stream.closed:
                 change.put(self._database.streams, (run_id, name), replace(stream, closed=True))

@@ -16,6 +16,7 @@ from ..core.values import from_ms, to_ms
 from ..ids import new_ulid
 from ..signals import QUEUE, run_topic
 from .compiled import Row, Session
+from .holding import Holding
 from .presence import announce
 from .queue_statements import QueueStatements
 from .rows import json_of, message_of, when
@@ -29,6 +30,7 @@ class SqlMessageStore:
     def __init__(self, database: Database, runs: SqlRunStore) -> None:
         self._database, self._runs = database, runs
         self._statements = QueueStatements(database.tables)
+        self._holding = Holding(database.tables)
         self._news = True
 
     # --- enqueue -------------------------------------------------------------------------
@@ -84,6 +86,7 @@ class SqlMessageStore:
         self, session: Session, message: NewMessage, now: datetime
     ) -> tuple[str, dict[str, Any] | None]:
         """The id of the stored or found message, and the row to store, if any."""
+        self._holding.check(session, message.sender)
         s = self._statements
         if (key := message.idempotency_key) is not None:
             row = session.one(s.key_holder, key=key, except_id=message.message_id)

@@ -16,6 +16,7 @@ from ..signals import run_topic
 from . import lists
 from .compiled import Row, Session, Statement
 from .heads import Heads
+from .holding import Holding
 from .log_cache import LogCache
 from .rows import (
     RUN_WIDTH,
@@ -44,6 +45,7 @@ class SqlRunStore:
         self._database = database
         self._statements = RunStatements(database.tables)
         self._stranded = StrandedReader(database.tables)
+        self._holding = Holding(database.tables)
         self._log = LogCache(self._statements)
 
     async def write(self, intent: Intent) -> EventResult:
@@ -90,7 +92,9 @@ class SqlRunStore:
         if needs.resume_id is not None:
             found = session.one(s.resumed, run_id=run_id, resume_id=needs.resume_id)
             resumed = None if found is None else event_of(found)
+        leased = needs.leased
         return Facts(
+            lease_token=None if leased is None else self._holding.token(session, leased),
             run=run,
             last=last,
             step=step,

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, insert, select, text
 
+from ..backend import Lease
 from ..core.entities import Chunk, StreamInfo
 from ..core.values import to_ms
 from ..errors import StreamClosedError
 from ..ids import new_id
 from ..signals import stream_topic
 from .compiled import Session, Statement
+from .holding import Holding
 from .tables import Tables
 
 if TYPE_CHECKING:
@@ -91,9 +93,13 @@ class SqlChunkStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._statements = ChunkStatements(database.tables)
+        self._holding = Holding(database.tables)
 
-    async def append(self, run_id: str, name: str, chunks: Sequence[bytes]) -> int:
+    async def append(
+        self, run_id: str, name: str, chunks: Sequence[bytes], *, sender: Lease | None = None
+    ) -> int:
         def append(session: Session) -> int:
+            self._holding.check(session, sender)
             info = self._info(session, run_id, name)
             if info.done:
                 raise StreamClosedError(run_id, name)
@@ -106,8 +112,9 @@ class SqlChunkStore:
         self._database.hub.notify(stream_topic(run_id, name))
         return first
 
-    async def close(self, run_id: str, name: str) -> None:
+    async def close(self, run_id: str, name: str, *, sender: Lease | None = None) -> None:
         def close(session: Session) -> None:
+            self._holding.check(session, sender)
             info = self._info(session, run_id, name)
             if not info.done:
                 self._insert(session, run_id, name, info.tail_index + 1, b"", is_eof=True)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable
 from contextvars import Context as ContextVars
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -115,8 +116,11 @@ class Worker:
         That spares a claim, and the wait for it. See ``MessageStore.enqueue_and_claim``.
         """
         backend = await self._context.opened()
+        sender = self._context.sender
+        if sender is not None:
+            message = replace(message, sender=sender)
         if not self._has_room_for(message):
-            return await backend.messages.enqueue(message, repeatable=self._context.is_delivering)
+            return await backend.messages.enqueue(message, repeatable=sender is not None)
         # A task of its own: a caller that is cancelled must not leave a lease without a delivery.
         task = asyncio.create_task(self._enqueue(backend, message))
         self._enqueuing.add(task)
@@ -147,7 +151,8 @@ class Worker:
             message,
             lease=self._lease,
             serialize_runs=self._settings.serialize_runs,
-            repeatable=self._context.is_delivering,
+            # Looked at again: the delivery may have been settled while this task waited.
+            repeatable=self._context.sender is not None,
         )
         if done.claimed is not None:
             self._spawn(backend, done.claimed)
@@ -243,7 +248,7 @@ class Worker:
         """Deliver and settle one message; its lease is held until then."""
         try:
             try:
-                with Delivery(self._context):
+                with Delivery(self._context, lease):
                     settlement = await self._deliver(message)
             finally:
                 self._handling -= 1

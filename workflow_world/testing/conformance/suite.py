@@ -26,3 +26,4 @@ from .stream_readers import *  # noqa: F403
 from .streams import *  # noqa: F403
 from .values import *  # noqa: F403
 from .waits_attributes_legacy import *  # noqa: F403
+from .zombies import *  # noqa: F403

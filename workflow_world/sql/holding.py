@@ -1,0 +1,32 @@
+"""Whether a delivery that writes still holds its lease: looked up where it writes."""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, select
+
+from ..backend import Lease
+from ..errors import LeaseLostError
+from .compiled import Session, Statement
+from .tables import Tables
+
+
+class Holding:
+    def __init__(self, tables: Tables) -> None:
+        m = tables.messages.c
+        self._token = Statement(
+            "find lease token",
+            select(m.lease_token)
+            .where(m.message_id == bindparam("message_id"))
+            # Where rows are locked one by one, the lease stays as it is until the commit.
+            .with_for_update(read=True),
+        )
+
+    def token(self, session: Session, message_id: str) -> str | None:
+        """The lease token of a message; None: it is in no delivery."""
+        row = session.one(self._token, message_id=message_id)
+        return None if row is None else row[0]
+
+    def check(self, session: Session, lease: Lease | None) -> None:
+        """Raises: LeaseLostError when there is a lease and it is not the message's any more."""
+        if lease is not None and self.token(session, lease.message_id) != lease.token:
+            raise LeaseLostError(lease.message_id)
