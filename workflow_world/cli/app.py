@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .check import check, repair
 from .common import Commands
 from .database import db, setup
 from .demo import demo
@@ -21,5 +22,5 @@ def app() -> None:
     """
 
 
-for command in (demo, worker, setup, db, status, purge):
+for command in (demo, worker, setup, db, status, purge, check, repair):
     app.add_command(command)

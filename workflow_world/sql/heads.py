@@ -53,7 +53,7 @@ class Heads:
     def learn(self, run_id: str, run: Run | None, decision: Decision) -> None:
         """A decision was written; ``run`` is what was known of the run before."""
         now = decision.run or run
-        if now is None or now.is_final:
+        if now is None or now.is_final or (decision.run is not None and not decision.events):
             self._runs.pop(run_id, None)
         elif decision.events:
             self._runs[run_id] = (_light_run(now), _light_event(decision.events[-1]))

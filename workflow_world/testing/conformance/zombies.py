@@ -27,7 +27,7 @@ from .queue_helpers import (
 )
 
 RUN = "wrun_1"
-ALONE: dict[str, Any] = {
+_ALONE: dict[str, Any] = {
     "lock_duration_ms": LONG_LEASE_MS,
     "recovery_interval_ms": 10 * LONG_LEASE_MS,
     "concurrency": 1,
@@ -42,7 +42,7 @@ def event(kind: str, about: str | None = None, **data: object) -> Write:
     return lambda world: world.events.create(RUN, made)
 
 
-WRITES: dict[str, Write] = {
+_WRITES: dict[str, Write] = {
     "event": event("step_created", "step_2", stepName="s", input=b""),
     "outcome": event("step_completed", "step_1", result=b"of the zombie"),
     "end of the run": event("run_completed", output=b"of the zombie"),
@@ -102,12 +102,12 @@ async def content(world: World) -> list[object]:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("write", _WRITES.values(), ids=_WRITES.keys())
 async def test_b140_delivery_that_lost_its_lease_writes_nothing(
     make_world: MakeWorld, clock: ManualClock, write: Write
 ) -> None:
     """Another worker has taken the message over: the first one's writes are refused."""
-    world, rival = make_world(**ALONE), make_world()
+    world, rival = make_world(**_ALONE), make_world()
     zombie, message_id = await begun(world, write)
     clock.advance(LONG_LEASE_MS / 1000)
     await claim_one(rival, message_id, prefixes=[PREFIX])
@@ -122,12 +122,12 @@ async def test_b140_delivery_that_lost_its_lease_writes_nothing(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("write", _WRITES.values(), ids=_WRITES.keys())
 async def test_b140_lease_that_nobody_took_still_counts(
     make_world: MakeWorld, clock: ManualClock, write: Write
 ) -> None:
     """Late is not lost: as long as no other claim was made, the delivery goes on."""
-    world = make_world(**ALONE)
+    world = make_world(**_ALONE)
     zombie, message_id = await begun(world, write)
     clock.advance(LONG_LEASE_MS / 1000)
     zombie.gate.opened.set()
@@ -138,8 +138,8 @@ async def test_b140_lease_that_nobody_took_still_counts(
 @pytest.mark.anyio
 async def test_b140_lease_that_was_freed_is_lost(make_world: MakeWorld, clock: ManualClock) -> None:
     """The periodic pass has returned the message to the queue."""
-    world, rival = make_world(**ALONE), make_world()
-    zombie, _ = await begun(world, WRITES["outcome"])
+    world, rival = make_world(**_ALONE), make_world()
+    zombie, _ = await begun(world, _WRITES["outcome"])
     clock.advance(LONG_LEASE_MS / 1000)
     assert await (await store_of(rival)).reap() == 1
     zombie.gate.opened.set()
@@ -151,12 +151,12 @@ async def test_b140_lease_that_was_freed_is_lost(make_world: MakeWorld, clock: M
 @pytest.mark.anyio
 async def test_b140_others_may_write_meanwhile(make_world: MakeWorld, clock: ManualClock) -> None:
     """Only the delivery itself is refused, not what else its process does."""
-    world, rival = make_world(**ALONE), make_world()
-    zombie, message_id = await begun(world, WRITES["chunk"])
+    world, rival = make_world(**_ALONE), make_world()
+    zombie, message_id = await begun(world, _WRITES["chunk"])
     clock.advance(LONG_LEASE_MS / 1000)
     await claim_one(rival, message_id, prefixes=[PREFIX])
     await world.streams.write(RUN, "out", b"of somebody else")
-    await WRITES["event"](world)
+    await _WRITES["event"](world)
     zombie.gate.opened.set()
     await world.close()
     assert zombie.error is not None
