@@ -208,11 +208,10 @@ class Worker:
         for message in claim.messages:
             self._spawn(backend, message)
         self._busy = len(claim.messages) == limit
-        self._saturated = self._busy and limit == free
-        if self._saturated:
-            return None
+        # Slots may have become free during the claim, when nobody was told of them.
+        self._saturated = self._busy and self._free <= 0
         if self._busy:
-            return 0
+            return None if self._saturated else 0
         pause = self._poll_interval()
         if claim.next_due_at is not None:
             until = (claim.next_due_at - self._context.clock.now()).total_seconds()
