@@ -18,6 +18,10 @@ PREFIX = str(
     config.attributes.get("table_prefix") or context.get_x_argument(True).get("table_prefix", "")
 )
 
+SCHEMA = config.attributes.get("schema") or context.get_x_argument(True).get("schema") or None
+TABLES = tables(PREFIX, SCHEMA)
+NAMES = {table.name for table in TABLES.metadata.tables.values()}
+
 
 def url() -> str:
     return (
@@ -30,20 +34,25 @@ def url() -> str:
 
 def include_name(name: str | None, kind: str, parents: object) -> bool:
     """Autogenerate looks at our tables only: the database may hold an application's too."""
-    return kind != "table" or name in tables(PREFIX).metadata.tables
+    if kind == "schema":
+        return name == SCHEMA
+    return kind != "table" or name in NAMES
 
 
 def configure(connection: Connection | None, dialect_name: str | None) -> None:
     context.configure(
         connection=connection,
         dialect_name=dialect_name,
-        target_metadata=tables(PREFIX).metadata,
+        target_metadata=TABLES.metadata,
         version_table=PREFIX + VERSION_TABLE,
+        version_table_schema=SCHEMA,
+        include_schemas=SCHEMA is not None,
         render_as_batch=True,
         transactional_ddl=True,
         include_name=include_name,
         literal_binds=connection is None,
         table_prefix=PREFIX,
+        schema=SCHEMA,
     )
 
 
@@ -54,7 +63,7 @@ def run(connection: Connection) -> None:
 
 
 if context.is_offline_mode():
-    configure(None, "sqlite")
+    configure(None, "postgresql" if url().startswith("postgres") else "sqlite")
     with context.begin_transaction():
         context.run_migrations()
 elif (given := config.attributes.get("connection")) is not None:

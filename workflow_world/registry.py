@@ -17,6 +17,8 @@ GROUP: Final = "workflow_world.backends"
 BUILT_IN: Final[Mapping[str, str]] = {
     "file": "workflow_world.sql:open_backend",
     "sqlite": "workflow_world.sql:open_backend",
+    "postgres": "workflow_world.sql:open_backend",
+    "postgresql": "workflow_world.sql:open_backend",
     "memory": "workflow_world.memory:open_backend",
 }
 

@@ -17,22 +17,29 @@ branch_labels = ("workflow_world",)
 depends_on = None
 
 
+def letters() -> sa.types.TypeEngine[str]:
+    """Compared byte by byte, whatever the database's language."""
+    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     p = context.get_context().opts.get("table_prefix", "")
+    s = context.get_context().opts.get("schema")
+    q = f"{s}.{p}" if s else p
     op.create_table(
         f"{p}workflow_runs",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("deployment_id", sa.Text(), nullable=False),
-        sa.Column("workflow_name", sa.Text(), nullable=False),
+        sa.Column("run_id", letters(), nullable=False),
+        sa.Column("status", letters(), nullable=False),
+        sa.Column("deployment_id", letters(), nullable=False),
+        sa.Column("workflow_name", letters(), nullable=False),
         sa.Column("spec_version", sa.Integer(), nullable=True),
         sa.Column("execution_context", sa.LargeBinary(), nullable=True),
         sa.Column("input", sa.LargeBinary(), nullable=True),
         sa.Column("output", sa.LargeBinary(), nullable=True),
         sa.Column("error", sa.LargeBinary(), nullable=True),
-        sa.Column("error_code", sa.Text(), nullable=True),
-        sa.Column("attributes", sa.Text(), nullable=False),
-        sa.Column("encryption_public_key", sa.Text(), nullable=True),
+        sa.Column("error_code", letters(), nullable=True),
+        sa.Column("attributes", letters(), nullable=False),
+        sa.Column("encryption_public_key", letters(), nullable=True),
         sa.Column("expired_at", sa.BigInteger(), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("completed_at", sa.BigInteger(), nullable=True),
@@ -54,6 +61,7 @@ def upgrade() -> None:
             name=op.f(f"ck_{p}workflow_runs_status"),
         ),
         sa.PrimaryKeyConstraint("run_id", name=op.f(f"pk_{p}workflow_runs")),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_runs_active",
@@ -62,28 +70,31 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("completed_at IS NULL"),
         postgresql_where=sa.text("completed_at IS NULL"),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_runs_by_name",
         f"{p}workflow_runs",
         ["workflow_name", "created_at", "run_id"],
         unique=False,
+        schema=s,
     )
     op.create_index(
         f"{p}ix_runs_by_status",
         f"{p}workflow_runs",
         ["status", "created_at", "run_id"],
         unique=False,
+        schema=s,
     )
     op.create_index(
-        f"{p}ix_runs_newest", f"{p}workflow_runs", ["created_at", "run_id"], unique=False
+        f"{p}ix_runs_newest", f"{p}workflow_runs", ["created_at", "run_id"], unique=False, schema=s
     )
     op.create_table(
         f"{p}workflow_steps",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("step_id", sa.Text(), nullable=False),
-        sa.Column("step_name", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("run_id", letters(), nullable=False),
+        sa.Column("step_id", letters(), nullable=False),
+        sa.Column("step_name", letters(), nullable=False),
+        sa.Column("status", letters(), nullable=False),
         sa.Column("input", sa.LargeBinary(), nullable=True),
         sa.Column("output", sa.LargeBinary(), nullable=True),
         sa.Column("error", sa.LargeBinary(), nullable=True),
@@ -108,14 +119,19 @@ def upgrade() -> None:
         sa.CheckConstraint("attempt >= 0", name=op.f(f"ck_{p}workflow_steps_attempt")),
         sa.ForeignKeyConstraint(
             ["run_id"],
-            [f"{p}workflow_runs.run_id"],
+            [f"{q}workflow_runs.run_id"],
             name=op.f(f"fk_{p}workflow_steps_run_id"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("run_id", "step_id", name=op.f(f"pk_{p}workflow_steps")),
+        schema=s,
     )
     op.create_index(
-        f"{p}ix_steps_by_id", f"{p}workflow_steps", ["step_id", "created_at"], unique=False
+        f"{p}ix_steps_by_id",
+        f"{p}workflow_steps",
+        ["step_id", "created_at"],
+        unique=False,
+        schema=s,
     )
     op.create_index(
         f"{p}ix_steps_open",
@@ -124,20 +140,21 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("completed_at IS NULL"),
         postgresql_where=sa.text("completed_at IS NULL"),
+        schema=s,
     )
     op.create_table(
         f"{p}workflow_events",
-        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("run_id", letters(), nullable=False),
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("event_id", sa.Text(), nullable=False),
-        sa.Column("event_type", sa.Text(), nullable=False),
-        sa.Column("correlation_id", sa.Text(), nullable=True),
+        sa.Column("event_id", letters(), nullable=False),
+        sa.Column("event_type", letters(), nullable=False),
+        sa.Column("correlation_id", letters(), nullable=True),
         sa.Column("spec_version", sa.Integer(), nullable=False),
         sa.Column("event_data", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("occurred_at", sa.BigInteger(), nullable=True),
-        sa.Column("resume_id", sa.Text(), nullable=True),
-        sa.Column("payload_digest", sa.Text(), nullable=True),
+        sa.Column("resume_id", letters(), nullable=True),
+        sa.Column("payload_digest", letters(), nullable=True),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
             "due_at IS NULL OR event_type = 'wait_created'", name=op.f(f"ck_{p}workflow_events_due")
@@ -145,17 +162,19 @@ def upgrade() -> None:
         sa.CheckConstraint("position >= 1", name=op.f(f"ck_{p}workflow_events_position")),
         sa.ForeignKeyConstraint(
             ["run_id"],
-            [f"{p}workflow_runs.run_id"],
+            [f"{q}workflow_runs.run_id"],
             name=op.f(f"fk_{p}workflow_events_run_id"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("run_id", "position", name=op.f(f"pk_{p}workflow_events")),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_events_by_correlation",
         f"{p}workflow_events",
         ["correlation_id", "created_at", "run_id", "position"],
         unique=False,
+        schema=s,
     )
     op.create_index(
         f"{p}ix_events_open_waits",
@@ -164,6 +183,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_events_waits",
@@ -172,6 +192,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("event_type = 'wait_created'"),
         postgresql_where=sa.text("event_type = 'wait_created'"),
+        schema=s,
     )
     op.create_index(
         f"{p}uq_events_once",
@@ -184,6 +205,7 @@ def upgrade() -> None:
         postgresql_where=sa.text(
             "event_type IN ('step_created', 'wait_created', 'wait_completed', 'hook_created', 'hook_conflict', 'hook_disposed', 'attr_set') AND correlation_id IS NOT NULL"
         ),
+        schema=s,
     )
     op.create_index(
         f"{p}uq_events_resume",
@@ -192,6 +214,7 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("resume_id IS NOT NULL"),
         postgresql_where=sa.text("resume_id IS NOT NULL"),
+        schema=s,
     )
     op.create_index(
         f"{p}uq_events_step_outcome",
@@ -200,15 +223,16 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("event_type IN ('step_completed', 'step_failed')"),
         postgresql_where=sa.text("event_type IN ('step_completed', 'step_failed')"),
+        schema=s,
     )
     op.create_table(
         f"{p}workflow_hooks",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("hook_id", sa.Text(), nullable=False),
-        sa.Column("token", sa.Text(), nullable=False),
-        sa.Column("owner_id", sa.Text(), nullable=False),
-        sa.Column("project_id", sa.Text(), nullable=False),
-        sa.Column("environment", sa.Text(), nullable=False),
+        sa.Column("run_id", letters(), nullable=False),
+        sa.Column("hook_id", letters(), nullable=False),
+        sa.Column("token", letters(), nullable=False),
+        sa.Column("owner_id", letters(), nullable=False),
+        sa.Column("project_id", letters(), nullable=False),
+        sa.Column("environment", letters(), nullable=False),
         sa.Column("metadata", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("spec_version", sa.Integer(), nullable=True),
@@ -216,45 +240,56 @@ def upgrade() -> None:
         sa.Column("is_system", sa.Boolean(), nullable=True),
         sa.ForeignKeyConstraint(
             ["run_id"],
-            [f"{p}workflow_runs.run_id"],
+            [f"{q}workflow_runs.run_id"],
             name=op.f(f"fk_{p}workflow_hooks_run_id"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("run_id", "hook_id", name=op.f(f"pk_{p}workflow_hooks")),
+        schema=s,
     )
     op.create_index(
-        f"{p}ix_hooks_by_id", f"{p}workflow_hooks", ["hook_id", "created_at"], unique=False
+        f"{p}ix_hooks_by_id",
+        f"{p}workflow_hooks",
+        ["hook_id", "created_at"],
+        unique=False,
+        schema=s,
     )
     op.create_index(
         f"{p}ix_hooks_oldest",
         f"{p}workflow_hooks",
         ["created_at", "run_id", "hook_id"],
         unique=False,
+        schema=s,
     )
-    op.create_index(f"{p}uq_hooks_token", f"{p}workflow_hooks", ["token"], unique=True)
+    op.create_index(f"{p}uq_hooks_token", f"{p}workflow_hooks", ["token"], unique=True, schema=s)
     op.create_table(
         f"{p}queue_messages",
-        sa.Column("message_id", sa.Text(), nullable=False),
-        sa.Column("queue_name", sa.Text(), nullable=False),
+        sa.Column("message_id", letters(), nullable=False),
+        sa.Column("queue_name", letters(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("status", letters(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("max_attempts", sa.Integer(), nullable=False),
         sa.Column("deliveries", sa.Integer(), nullable=False),
-        sa.Column("idempotency_key", sa.Text(), nullable=True),
+        sa.Column("idempotency_key", letters(), nullable=True),
         sa.Column("available_at", sa.BigInteger(), nullable=False),
-        sa.Column("lease_token", sa.Text(), nullable=True),
+        sa.Column("lease_token", letters(), nullable=True),
         sa.Column("leased_until", sa.BigInteger(), nullable=True),
         sa.Column("claimed_at", sa.BigInteger(), nullable=True),
-        sa.Column("run_id", sa.Text(), nullable=True),
-        sa.Column("step_id", sa.Text(), nullable=True),
+        sa.Column("run_id", letters(), nullable=True),
+        sa.Column("step_id", letters(), nullable=True),
         sa.Column("is_wake_up", sa.Boolean(), nullable=False),
-        sa.Column("deployment_id", sa.Text(), nullable=True),
-        sa.Column("headers", sa.Text(), nullable=True),
-        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("deployment_id", letters(), nullable=True),
+        sa.Column("headers", letters(), nullable=True),
+        sa.Column("last_error", letters(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("processed_at", sa.BigInteger(), nullable=True),
+        sa.Column("is_replaying", sa.Boolean(), nullable=True),
+        sa.CheckConstraint(
+            "NOT is_replaying OR status = 'processing'",
+            name=op.f(f"ck_{p}queue_messages_replaying"),
+        ),
         sa.CheckConstraint(
             "(status = 'processing') = (lease_token IS NOT NULL) AND (lease_token IS NULL) = (leased_until IS NULL)",
             name=op.f(f"ck_{p}queue_messages_lease"),
@@ -271,6 +306,7 @@ def upgrade() -> None:
             "attempt >= 1 AND deliveries >= 0", name=op.f(f"ck_{p}queue_messages_attempt")
         ),
         sa.PrimaryKeyConstraint("message_id", name=op.f(f"pk_{p}queue_messages")),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_queue_claim",
@@ -279,6 +315,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("status = 'pending'"),
         postgresql_where=sa.text("status = 'pending'"),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_queue_finished",
@@ -287,6 +324,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("processed_at IS NOT NULL"),
         postgresql_where=sa.text("processed_at IS NOT NULL"),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_queue_finished_key",
@@ -295,6 +333,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("idempotency_key IS NOT NULL AND processed_at IS NOT NULL"),
         postgresql_where=sa.text("idempotency_key IS NOT NULL AND processed_at IS NOT NULL"),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_queue_finished_of_run",
@@ -303,6 +342,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("processed_at IS NOT NULL AND run_id IS NOT NULL"),
         postgresql_where=sa.text("processed_at IS NOT NULL AND run_id IS NOT NULL"),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_queue_leases",
@@ -311,6 +351,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("status = 'processing'"),
         postgresql_where=sa.text("status = 'processing'"),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_queue_unfinished_of_run",
@@ -319,6 +360,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("status IN ('pending', 'processing')"),
         postgresql_where=sa.text("status IN ('pending', 'processing')"),
+        schema=s,
     )
     op.create_index(
         f"{p}uq_queue_key",
@@ -329,6 +371,16 @@ def upgrade() -> None:
         postgresql_where=sa.text(
             "idempotency_key IS NOT NULL AND status IN ('pending', 'processing')"
         ),
+        schema=s,
+    )
+    op.create_index(
+        f"{p}uq_queue_replay",
+        f"{p}queue_messages",
+        ["run_id"],
+        unique=True,
+        sqlite_where=sa.text("is_replaying"),
+        postgresql_where=sa.text("is_replaying"),
+        schema=s,
     )
     op.create_index(
         f"{p}uq_queue_wake_up",
@@ -337,13 +389,14 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("is_wake_up AND status = 'pending'"),
         postgresql_where=sa.text("is_wake_up AND status = 'pending'"),
+        schema=s,
     )
     op.create_table(
         f"{p}stream_chunks",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("stream_name", sa.Text(), nullable=False),
+        sa.Column("run_id", letters(), nullable=False),
+        sa.Column("stream_name", letters(), nullable=False),
         sa.Column("chunk_index", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("chunk_id", sa.Text(), nullable=False),
+        sa.Column("chunk_id", letters(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.Column("is_eof", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -352,6 +405,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "run_id", "stream_name", "chunk_index", name=op.f(f"pk_{p}stream_chunks")
         ),
+        schema=s,
     )
     op.create_index(
         f"{p}ix_streams_of_run",
@@ -360,6 +414,7 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("chunk_index = 0"),
         postgresql_where=sa.text("chunk_index = 0"),
+        schema=s,
     )
     op.create_index(
         f"{p}uq_streams_close",
@@ -368,11 +423,13 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("is_eof"),
         postgresql_where=sa.text("is_eof"),
+        schema=s,
     )
 
 
 def downgrade() -> None:
     p = context.get_context().opts.get("table_prefix", "")
+    s = context.get_context().opts.get("schema")
     for name in (
         "stream_chunks",
         "queue_messages",
@@ -381,4 +438,4 @@ def downgrade() -> None:
         "workflow_steps",
         "workflow_runs",
     ):
-        op.drop_table(p + name)
+        op.drop_table(p + name, schema=s)

@@ -1,23 +1,20 @@
-"""The SQL backend: SQLite files and in-memory databases."""
+"""The SQL backend: SQLite files, in-memory databases, and Postgres."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy.engine import Connection, Engine
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import ConfigurationError
-from ..registry import opener_for
+from ..registry import opener_for, scheme_of
 from ..settings import env_switch, env_text
 from .backend import SqlBackend
-from .connections import Synchronous, translated
 from .database import Database
-from .locations import Location, locate
 from .tables import checked_prefix
 
 __all__ = ["SqlBackend", "inspect_database", "open_backend", "open_database", "open_engine"]
@@ -37,35 +34,28 @@ def open_backend(
         shared: one set of connections for all handles of this process on the same URL, options
             and clock; False gives this handle its own.
         options: ``auto_migrate`` (environment ``WORKFLOW_AUTO_MIGRATE``, default on),
-            ``synchronous`` (``full`` or ``normal``), ``table_prefix``, ``engine`` (a SQLAlchemy
-            engine of the caller's, which is never disposed of).
+            ``table_prefix``, ``engine`` (a SQLAlchemy engine of the caller's, which is never
+            disposed of), and the engine's own: ``synchronous`` (``full`` or ``normal``) on
+            SQLite, those of ``workflow_world.sql.postgres.options.Options`` on Postgres.
 
     Raises: ConfigurationError, TypeError for an unknown option.
     """
-    environ = os.environ if environ is None else environ
-    location, chosen = _chosen(url, environ, **options)
-    key = None
-    if shared and location.path is not None and chosen["engine"] is None:
-        key = (str(location.path), id(clock), *(chosen[name] for name in sorted(chosen)))
-
-    def make() -> Database:
-        return Database(location, clock=clock, **chosen)
-
-    return SqlBackend(make, key)
+    make, key = _plan(url, os.environ if environ is None else environ, clock, **options)
+    return SqlBackend(make, key if shared else None)
 
 
 def open_database(
     url: str | None, *, environ: Mapping[str, str], clock: Clock = SYSTEM_CLOCK, **options: Any
 ) -> Database:
     """The database alone, for the commands around the schema."""
-    location, chosen = _chosen(_url(url, environ), environ, **options)
-    return Database(location, clock=clock, **chosen)
+    make, _ = _plan(_url(url, environ), environ, clock, **options)
+    return make()
 
 
 def open_engine(url: str) -> Engine:
     """An engine for Alembic's own command line: our connections, our transactions."""
-    location, chosen = _chosen(url, {})
-    database = Database(location, clock=SYSTEM_CLOCK, **chosen)
+    make, _ = _plan(url, {}, SYSTEM_CLOCK)
+    database = make()
     database.prepare()
     return database.engine
 
@@ -81,11 +71,12 @@ def inspect_database(
     options["auto_migrate"] = False
     database = open_database(url, environ=environ, **options)
     database.prepare()
+    engine = database.engine
     try:
-        with translated(), database.engine.connect().execution_options(ro=True) as connection:
+        with database.translated(), engine.connect().execution_options(ro=True) as connection:
             yield connection
     finally:
-        database.engine.dispose()
+        engine.dispose()
 
 
 def _url(url: str | None, environ: Mapping[str, str]) -> str:
@@ -96,38 +87,32 @@ def _url(url: str | None, environ: Mapping[str, str]) -> str:
     return chosen
 
 
-def _chosen(
+def _plan(
     url: str,
     environ: Mapping[str, str],
+    clock: Clock,
     *,
     auto_migrate: bool | None = None,
-    synchronous: Synchronous | None = None,
     table_prefix: str | None = None,
-    engine: Engine | None = None,
-) -> tuple[Location, dict[str, Any]]:
+    **options: Any,
+) -> tuple[Callable[[], Database], Hashable | None]:
     if auto_migrate is None:
         auto_migrate = env_switch("WORKFLOW_AUTO_MIGRATE", environ)
     elif type(auto_migrate) is not bool:
         raise ConfigurationError(f"auto_migrate must be True or False, not {auto_migrate!r}")
-    if synchronous not in (None, "full", "normal"):
-        raise ConfigurationError(f"synchronous must be 'full' or 'normal', not {synchronous!r}")
-    location = locate(url) if engine is None else _location_of(engine)
-    return location, {
+    common: dict[str, Any] = {
+        "clock": clock,
         "auto_migrate": True if auto_migrate is None else auto_migrate,
-        "synchronous": synchronous or "full",
         "prefix": "" if table_prefix is None else checked_prefix(table_prefix),
-        "engine": engine,
     }
+    if scheme_of(url) in ("postgresql", "postgres"):
+        try:
+            from .postgres.opening import plan as postgres_plan
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"The Postgres backend needs {error.name}: pip install 'workflow-world[postgres]'"
+            ) from error
+        return postgres_plan(url, **common, **options)
+    from .sqlite.opening import plan as sqlite_plan
 
-
-def _location_of(engine: object) -> Location:
-    """Where a given engine's database is: presence and wake-ups are about that file."""
-    if not isinstance(engine, Engine) or engine.dialect.driver != "pysqlite":
-        kind = engine.dialect.driver if isinstance(engine, Engine) else type(engine).__name__
-        raise ConfigurationError(f"engine must be a SQLAlchemy engine on sqlite3, not {kind}")
-    path = engine.url.database
-    if not path or path == ":memory:" or path.startswith("file:"):
-        raise ConfigurationError(
-            "engine must be on a file, as in create_engine('sqlite:///workflow.db')"
-        )
-    return locate(f"file:{quote(path)}")
+    return sqlite_plan(url, **common, **options)

@@ -14,24 +14,6 @@ from .queue import SqlMessageStore
 from .runs import SqlRunStore
 from .streams import SqlChunkStore
 
-_CAPABILITIES = Capabilities(
-    name="sqlite",
-    durable=True,
-    cross_process=True,
-    notifies_processes=True,
-    constraints=True,
-    max_chunk_bytes=512 << 20,
-    max_payload_bytes=512 << 20,
-)
-_IN_MEMORY = Capabilities(
-    name="sqlite (memory)",
-    durable=False,
-    cross_process=False,
-    constraints=True,
-    max_chunk_bytes=512 << 20,
-    max_payload_bytes=512 << 20,
-)
-
 _lock = threading.Lock()
 _shared: dict[Hashable, tuple[Database, int]] = {}
 
@@ -57,7 +39,7 @@ class SqlBackend:
 
     @property
     def capabilities(self) -> Capabilities:
-        return _IN_MEMORY if self._database.location.path is None else _CAPABILITIES
+        return self._database.capabilities
 
     @property
     def runs(self) -> SqlRunStore:

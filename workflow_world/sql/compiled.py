@@ -8,10 +8,12 @@ what drivers take and give as it is (integers, text, bytes, booleans), so nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, cast
 
-from sqlalchemy import ColumnElement, literal_column
+from sqlalchemy import ColumnElement, Table, literal_column
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -26,7 +28,8 @@ class Cursor(Protocol):
 
     @property
     def rowcount(self) -> int: ...
-    def execute(self, statement: str, parameters: Any = ..., /) -> object: ...
+    def execute(self, statement: Any, parameters: Any = ..., /) -> object: ...
+    def executemany(self, statement: Any, parameters: Any, /) -> object: ...
     def fetchall(self) -> list[Any]: ...
     def close(self) -> object: ...
 
@@ -35,38 +38,60 @@ class Statement:
     """A Core statement with ``bindparam``s.
 
     ``name`` is in its fault points. ``names`` are the parameters in the order in which a tuple
-    of values gives them.
+    of values gives them. ``postgresql`` is the statement in that dialect, where it differs.
     """
 
-    def __init__(self, name: str, element: ClauseElement, names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        element: ClauseElement,
+        names: tuple[str, ...] = (),
+        *,
+        postgresql: ClauseElement | None = None,
+    ) -> None:
         self.before, self.after = f"before {name}", f"after {name}"
         self.names = names
-        self._element = element
+        self.element, self._postgresql = element, postgresql
         self._compiled: dict[str, tuple[str, tuple[str, ...] | None, dict[str, Any]]] = {}
 
     def prepared(self, dialect: Dialect) -> tuple[str, tuple[str, ...] | None, dict[str, Any]]:
         """SQL text, parameter order (None: by name) and the values bound in the statement."""
         found = self._compiled.get(dialect.name)
         if found is None:
+            element = self.element
+            if self._postgresql is not None and dialect.name == "postgresql":
+                element = self._postgresql
             compiled = cast(
                 "SQLCompiler",
-                self._element.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}),
+                element.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}),
             )
             order = tuple(compiled.positiontup or ()) if compiled.positional else None
+            required = {name for name, bind in compiled.binds.items() if bind.required}
             params = compiled.params or {}
-            constants = {key: value for key, value in params.items() if value is not None}
+            constants = {key: value for key, value in params.items() if key not in required}
             found = (str(compiled), order, constants)
             self._compiled[dialect.name] = found
         return found
 
 
 class Session:
-    """One open transaction on one driver connection: runs statements, each between fault points."""
+    """One open transaction on one driver connection: runs statements, each between fault points.
 
-    __slots__ = ("_cursor", "_dialect")
+    Attributes:
+        now: the queue's clock (spec 1.1).
+    """
 
-    def __init__(self, cursor: Cursor, dialect: Dialect) -> None:
-        self._cursor, self._dialect = cursor, dialect
+    __slots__ = ("_cursor", "_dialect", "now")
+
+    def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
+        self._cursor, self._dialect, self.now = cursor, dialect, now
+
+    def announce(self, topic: str) -> None:
+        """Other processes should look again after the commit. For engines that can tell them."""
+
+    def prove(self, statement: Statement, **values: Any) -> None:
+        """The statement finds a row from now on, if this transaction is committed, for good or
+        for long. For engines on which the answer to a COMMIT can be lost."""
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """The first row. Reads to the end: a statement half read keeps its transaction open."""
@@ -95,6 +120,11 @@ class Session:
         faults.point(statement.after)
         return count
 
+    def run_many(self, statement: Statement, many: Sequence[tuple[Any, ...]]) -> None:
+        """``run`` for each of the tuples."""
+        for values in many:
+            self.run(statement, values)
+
     def _execute(self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...]) -> None:
         sql, order, constants = statement.prepared(self._dialect)
         if isinstance(values, tuple):
@@ -113,6 +143,12 @@ class Session:
 def adhoc(name: str, element: ClauseElement) -> Statement:
     """A statement that is built for one use, such as a list with its filters."""
     return Statement(name, element)
+
+
+def insert_or_nothing(table: Table) -> ClauseElement:
+    """Where several transactions write at once: no row is written when a unique index has its
+    values already, which is then no error."""
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def const(value: str) -> ColumnElement[str]:

@@ -1,85 +1,66 @@
-"""One SQLite database of this process: its write lane, its read lane, its wake-ups."""
+"""What the stores ask of a SQL database, whatever its engine."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
 import threading
-from collections.abc import Sequence
-from typing import Any, Final, TypeVar, cast
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from sqlalchemy.engine import Dialect, Engine
-from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.pool import PoolProxiedConnection
 
-from .. import faults
+from ..backend import Capabilities, Presence
 from ..clock import Clock
-from ..errors import BackendError, WorldError
 from ..signals import Hub
-from .compiled import Session
-from .connections import Synchronous, engine_on, retrying, translated, use_wal
 from .heads import Heads
-from .lane import Job, Lane, Operation
-from .locations import Location, prepare
-from .migrate import bring_up_to_date, check_version, version_of
-from .tables import Tables, tables
-from .watch import Watcher
+from .lane import NO_LOCKS, Locks, Operation
+from .tables import Tables
 
 T = TypeVar("T")
 
-_READERS: Final = 4
 
-
-class Database:
+class Database(ABC):
     """Shared by every World of the process on one URL; see ``workflow_world.sql.open_backend``.
 
     Opening is lazy, happens once however many threads ask, and is tried again after a failure.
     After ``close`` it is done with.
+
+    Attributes:
+        heads: facts kept between write transactions, where that is exact; None: nowhere.
+        concurrent: several transactions write at once. Rows are locked before they are read, and
+            a write may find that another transaction was first: the operation then looks again.
+        skips_locked: a claim passes over rows that another transaction has locked.
     """
 
-    def __init__(
-        self,
-        location: Location,
-        *,
-        clock: Clock,
-        prefix: str,
-        synchronous: Synchronous,
-        auto_migrate: bool,
-        engine: Engine | None,
-    ) -> None:
-        self.location, self.clock = location, clock
-        self.tables: Tables = tables(prefix)
+    concurrent = False
+    skips_locked = False
+
+    def __init__(self, tables: Tables, *, clock: Clock) -> None:
+        self.tables, self.clock = tables, clock
         self.hub = Hub(clock)
-        self.heads = Heads()
-        self.commits = self._changes = 0
-        self._prefix, self._auto_migrate = prefix, auto_migrate
-        self._synchronous: Synchronous = synchronous
-        self._flushes = True
-        self._engine = engine_on(location, synchronous, engine)
+        self.heads: Heads | None = None
         self._opening = threading.Lock()
         self._is_open = False
-        self._writer: PoolProxiedConnection | None = None
-        self._connections: list[PoolProxiedConnection] = []
-        self._local = threading.local()
-        self._glance = threading.Lock()
-        self._glancer: DBAPICursor | None = None
-        self._writes = Lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
-        self._reads = Lane("workflow-world-reader", self._look, threads=_READERS, max_batch=16)
-        self._watcher: Watcher | None = None
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    @abstractmethod
+    def engine(self) -> Engine:
+        """For migrations; its transactions take the write lock unless the option ``ro`` is set."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.engine.dialect
 
     @property
     def is_open(self) -> bool:
         return self._is_open
-
-    @property
-    def engine(self) -> Engine:
-        """For migrations; its transactions take the write lock unless the option ``ro`` is set."""
-        return self._engine
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._engine.dialect
 
     async def open(self) -> None:
         """Connect and migrate or check. Raises: BackendError, SchemaError."""
@@ -89,209 +70,59 @@ class Database:
     def open_blocking(self, revision: str = "head") -> None:
         """``revision`` is where a migration stops."""
         with self._opening:
-            if self._is_open:
-                return
-            self.prepare()
-            try:
-                with translated():
-                    # One connection stays: it keeps a database in memory alive.
-                    self._bring_up(retrying(self._connect), revision)
-            except BaseException:
-                self._disconnect()
-                raise
-            if self.location.path is not None:
-                self._watcher = Watcher(self, self.location.path, self._watch_connection)
-                self._watcher.start()
-            self._is_open = True
-
-    def prepare(self) -> None:
-        """Check the file before SQLite touches it. Raises: BackendError."""
-        if self.location.path is not None:
-            prepare(self.location.path, create=self._auto_migrate)
+            if not self._is_open:
+                self._open(revision)
+                self._is_open = True
 
     def close(self) -> None:
         """Blocking: runs what was submitted before; what comes later is refused."""
         with self._opening:
-            if self._watcher is not None:
-                self._watcher.stop()
-            self._writes.close()
-            self._reads.close()
-            with self._glance:
-                self._is_open = False
-                self._disconnect()
-            self._engine.dispose()
+            self._close()
+            self._is_open = False
 
-    async def write(self, operation: Operation[T], *, repeatable: bool = False) -> T:
+    @abstractmethod
+    def prepare(self) -> None:
+        """Check what the URL names before it is connected to. Raises: BackendError."""
+        ...
+
+    @abstractmethod
+    def translated(self) -> AbstractContextManager[None]:
+        """Driver errors that leave this context become ours; no message holds a parameter."""
+        ...
+
+    @abstractmethod
+    async def write(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T:
         """Run the operation in a write transaction shared with others. See ``Lane.submit``.
 
         ``repeatable`` is for claims, extensions and settlements: a loss of power may undo them,
-        and then the message is delivered again, as it may be anyway. A batch of nothing else is
-        committed without a flush. A later flush covers it, for there is one log.
+        and then the message is delivered again, as it may be anyway.
         """
-        return await self._writes.submit(operation, repeatable=repeatable)
+        ...
 
-    def write_blocking(self, operation: Operation[T], *, repeatable: bool = False) -> T:
-        return self._writes.submit_blocking(operation, repeatable=repeatable)
+    @abstractmethod
+    def write_blocking(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T: ...
 
+    @abstractmethod
     async def read(self, operation: Operation[T]) -> T:
         """Run the operation in a read transaction: one consistent instant, after this call."""
-        return await self._reads.submit(operation)
+        ...
 
+    @abstractmethod
     async def glance(self, operation: Operation[T]) -> T:
-        """``read`` for one statement that finds one row or a few by a key.
+        """``read`` for one statement that finds one row or a few by a key."""
+        ...
 
-        It runs on the caller's thread, for a hop to another one costs more than the statement
-        (measured: 170 against 40 microseconds). If SQLite would have to wait, it does hop.
-        """
-        if self._glance.acquire(blocking=False):
-            try:
-                if self._is_open:
-                    with translated():
-                        return operation(Session(self._glance_cursor(), self.dialect))
-            except BackendError:
-                pass  # the read lane tells what is wrong, or waits
-            finally:
-                self._glance.release()
-        return await self.read(operation)
+    @abstractmethod
+    async def announce(self, free_all: Callable[[], Awaitable[int]]) -> Presence:
+        """See ``MessageStore.enter``; ``free_all`` is called when no other worker can be alive."""
+        ...
 
-    def _glance_cursor(self) -> sqlite3.Cursor:
-        if self._glancer is None:
-            self._glancer = self._connect().cursor()
-            self._glancer.execute("PRAGMA busy_timeout=0")
-        return cast("sqlite3.Cursor", self._glancer)
+    @abstractmethod
+    def _open(self, revision: str) -> None: ...
 
-    def look_for_others(self) -> None:
-        """Have the lane notice other connections' commits: it knows its own apart."""
-        with contextlib.suppress(WorldError):
-            self._writes.post(lambda session: None)
-
-    # --- reading -------------------------------------------------------------------------
-
-    def _look(self, jobs: Sequence[Job[Any]]) -> None:
-        with translated():
-            cursor = self._reader_cursor()
-            session = Session(cursor, self.dialect)
-            cursor.execute("BEGIN")
-            try:
-                for job in jobs:
-                    try:
-                        with translated():
-                            job.run(session)
-                    except Exception as error:
-                        job.error = error
-            finally:
-                retrying(lambda: cursor.execute("COMMIT"))
-
-    def _reader_cursor(self) -> sqlite3.Cursor:
-        cursor: sqlite3.Cursor | None = getattr(self._local, "cursor", None)
-        if cursor is None:
-            cursor = self._local.cursor = cast("sqlite3.Cursor", self._connect().cursor())
-        return cursor
-
-    # --- writing -------------------------------------------------------------------------
-
-    def _transact(self, jobs: Sequence[Job[Any]]) -> None:
-        """Optimistic: no savepoints. If an operation fails, undo all, then run each in its own."""
-        with translated():
-            cursor = self._writer_cursor()
-            try:
-                self._flush(cursor, not all(job.repeatable for job in jobs))
-                self._begin(cursor)
-                session = Session(cursor, self.dialect)
-                for job in jobs:
-                    job.run(session)
-                self._commit(cursor)
-            except Exception:
-                self._roll_back(cursor)
-                if len(jobs) == 1:
-                    raise
-                self._transact_apart(self._writer_cursor(), jobs)
-            # Outside: what was committed must not run again, whatever fails now.
-            faults.point("after commit")
-
-    def _transact_apart(self, cursor: sqlite3.Cursor, jobs: Sequence[Job[Any]]) -> None:
-        """The same batch once more, a savepoint around each, so that one failure is one failure."""
-        try:
-            self._flush(cursor, True)
-            self._begin(cursor)
-            for job in jobs:
-                cursor.execute("SAVEPOINT one")
-                try:
-                    with translated():
-                        job.run(Session(cursor, self.dialect))
-                except Exception as error:
-                    if not cursor.connection.in_transaction:
-                        raise  # SQLite undid everything, as it does when the disk is full
-                    job.error = error
-                    cursor.execute("ROLLBACK TO one")
-                    self.heads.forget()
-                cursor.execute("RELEASE one")
-            self._commit(cursor)
-        except Exception:
-            self._roll_back(cursor)
-            raise
-
-    def _flush(self, cursor: sqlite3.Cursor, flush: bool) -> None:
-        """Whether the coming commit waits for the disk; cannot be set within a transaction."""
-        if self._synchronous == "full" and flush != self._flushes:
-            cursor.execute(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
-            self._flushes = flush
-
-    def _begin(self, cursor: sqlite3.Cursor) -> None:
-        retrying(lambda: cursor.execute("BEGIN IMMEDIATE"))
-        self._changes = cursor.connection.total_changes
-        if self.heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0]):
-            self.hub.notify_all()
-
-    def _commit(self, cursor: sqlite3.Cursor) -> None:
-        faults.point("before commit")
-        # In memory there is no WAL: a commit waits for readers.
-        retrying(lambda: cursor.execute("COMMIT"))
-        if cursor.connection.total_changes != self._changes:
-            self.commits += 1
-
-    def _roll_back(self, cursor: sqlite3.Cursor) -> None:
-        self.heads.forget()
-        try:
-            if cursor.connection.in_transaction:
-                cursor.execute("ROLLBACK")
-        except sqlite3.Error:
-            # The connection is beyond use; the next batch opens another.
-            self._writer = None
-
-    def _writer_cursor(self) -> sqlite3.Cursor:
-        if self._writer is None:
-            self._writer, self._flushes = self._connect(), True
-            # SQLite's own busy handler backs off to 100 ms and starves some of many writers
-            # (measured); the jittered retry of ``_begin`` keeps shares even.
-            self._writer.cursor().execute("PRAGMA busy_timeout=0")
-        return cast("sqlite3.Cursor", self._writer.cursor())
-
-    # --- connections ---------------------------------------------------------------------
-
-    def _connect(self) -> PoolProxiedConnection:
-        connection = self._engine.raw_connection()
-        self._connections.append(connection)
-        return connection
-
-    def _watch_connection(self) -> sqlite3.Connection:
-        return cast("sqlite3.Connection", self._connect().driver_connection)
-
-    def _disconnect(self) -> None:
-        for connection in self._connections:
-            with contextlib.suppress(Exception):
-                connection.close()
-        self._connections.clear()
-        self._writer = self._glancer = None
-
-    def _bring_up(self, connection: PoolProxiedConnection, revision: str) -> None:
-        """Look before anything is altered: a database that is refused stays as it is."""
-        with self._engine.connect().execution_options(ro=True) as reader:
-            if self._auto_migrate:
-                version_of(reader, self._prefix)
-            else:
-                check_version(reader, self._prefix)
-        if self.location.path is not None:
-            use_wal(connection)
-        if self._auto_migrate:
-            retrying(lambda: bring_up_to_date(self._engine, self._prefix, revision))
+    @abstractmethod
+    def _close(self) -> None: ...

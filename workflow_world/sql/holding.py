@@ -13,17 +13,17 @@ from .tables import Tables
 class Holding:
     def __init__(self, tables: Tables) -> None:
         m = tables.messages.c
-        self._token = Statement(
-            "find lease token",
-            select(m.lease_token)
-            .where(m.message_id == bindparam("message_id"))
-            # Where rows are locked one by one, the lease stays as it is until the commit.
-            .with_for_update(read=True),
-        )
+        chosen = select(m.lease_token).where(m.message_id == bindparam("message_id"))
+        self._token = Statement("find lease token", chosen)
+        # Where rows are locked one by one, the lease stays as it is until the commit.
+        self._kept = Statement("find lease token", chosen.with_for_update(read=True))
 
-    def token(self, session: Session, message_id: str) -> str | None:
-        """The lease token of a message; None: it is in no delivery."""
-        row = session.one(self._token, message_id=message_id)
+    def token(self, session: Session, message_id: str, *, locked: bool = True) -> str | None:
+        """The lease token of a message; None: it is in no delivery.
+
+        ``locked`` keeps it so, and needs a write transaction.
+        """
+        row = session.one(self._kept if locked else self._token, message_id=message_id)
         return None if row is None else row[0]
 
     def check(self, session: Session, lease: Lease | None) -> None:

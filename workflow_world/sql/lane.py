@@ -14,13 +14,36 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import WorldClosedError, WorldError
 from .compiled import Session
+from .contention import Contended
 
 T = TypeVar("T")
 Operation = Callable[[Session], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What an operation is about, for engines on which several transactions write at once.
+
+    Attributes:
+        runs: rows that are locked before the operation reads them; none of them need exist.
+        messages: rows that the operation changes, locked before when a batch has several.
+        key: keeps operations of equal keys in one lane, and gives a batch its order.
+    """
+
+    runs: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    key: str = ""
+
+    @property
+    def place(self) -> str:
+        return self.runs[0] if self.runs else self.key
+
+
+NO_LOCKS: Final = Locks()
 
 
 @dataclass(slots=True)
@@ -37,6 +60,7 @@ class Job(Generic[T]):
     deliver: Callable[[], None]
     loop: asyncio.AbstractEventLoop | None = None
     repeatable: bool = False
+    locks: Locks = NO_LOCKS
     result: T | None = None
     error: BaseException | None = None
 
@@ -44,6 +68,8 @@ class Job(Generic[T]):
         self.result = self.error = None
         try:
             self.result = self.operation(session)
+        except Contended:
+            raise
         except WorldError as error:
             self.error = error
 
@@ -66,7 +92,9 @@ class Lane:
         self._threads: list[threading.Thread] = []
         self._closed = False
 
-    async def submit(self, operation: Operation[T], *, repeatable: bool = False) -> T:
+    async def submit(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T:
         """The operation's result, once committed.
 
         Raises: what it raised, BackendError, WorldClosedError after ``close``.
@@ -80,15 +108,17 @@ class Lane:
             if not waiter.done():
                 waiter.set_result(None)
 
-        job: Job[T] = Job(operation, deliver, loop, repeatable)
+        job: Job[T] = Job(operation, deliver, loop, repeatable, locks)
         self._put(job)
         await waiter
         return _outcome(job)
 
-    def submit_blocking(self, operation: Operation[T], *, repeatable: bool = False) -> T:
+    def submit_blocking(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T:
         """The same for a plain thread."""
         done: Future[None] = Future()
-        job: Job[T] = Job(operation, lambda: done.set_result(None), None, repeatable)
+        job: Job[T] = Job(operation, lambda: done.set_result(None), None, repeatable, locks)
         self._put(job)
         done.result()
         return _outcome(job)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Select,
-    Table,
     and_,
     bindparam,
     exists,
@@ -17,11 +18,13 @@ from sqlalchemy import (
     text,
     tuple_,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..core.paging import Query
 from ..core.values import to_ms
 from .compiled import Statement, adhoc, const
-from .rows import RUN_WIDTH
+from .rows import RUN_WIDTH, json_of_text
 from .run_statements import columns
 from .tables import ONCE, Tables
 
@@ -39,7 +42,7 @@ def list_runs(tables: Tables, query: Query) -> Statement:
         found.append(runs.c.created_at > to_ms(query.created_after))
     if query.created_before is not None:
         found.append(runs.c.created_at < to_ms(query.created_before))
-    found.extend(_has_attribute(runs, key, value) for key, value in query.attributes)
+    found.extend(_HasAttribute(runs.c.attributes, key, value) for key, value in query.attributes)
     chosen = columns(runs, payloads=query.payloads, width=RUN_WIDTH)
     return _page(
         "list runs", select(*chosen).where(*found), query, runs.c.created_at, runs.c.run_id
@@ -134,11 +137,40 @@ def _page(
     return adhoc(name, chosen.order_by(*order).limit(query.limit))
 
 
-def _has_attribute(runs: Table, key: str, value: str) -> ColumnElement[bool]:
+class _HasAttribute(ColumnElement[bool]):
+    """Whether a column of JSON, a map from text to text, has this pair."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[str], key: str, value: str) -> None:
+        self.column, self.pair = column, (key, value)
+
+
+@compiles(_HasAttribute)
+def _by_json(element: _HasAttribute, compiler: SQLCompiler, **options: Any) -> str:
     """Compares keys as values, so that no key can reach into a JSON path."""
-    pairs = func.json_each(runs.c.attributes).table_valued("key", "value", name="attribute")
-    return exists(
+    pairs = func.json_each(element.column).table_valued("key", "value", name="attribute")
+    found = exists(
         select(1)
         .select_from(pairs)
-        .where(pairs.c.key == bindparam(None, key), pairs.c.value == bindparam(None, value))
+        .where(
+            pairs.c.key == bindparam(None, element.pair[0]),
+            pairs.c.value == bindparam(None, element.pair[1]),
+        )
     )
+    return compiler.process(found, **options)
+
+
+@compiles(_HasAttribute, "postgresql")
+def _by_text(element: _HasAttribute, compiler: SQLCompiler, **options: Any) -> str:
+    """Reads the text as ``json_of`` wrote it, from its first bracket on: the functions for JSON
+    refuse all of it when any text has a NUL."""
+    string = r'"([^"\\]|\\.)*"'
+    pair = ":".join(_literally(json_of_text(part)) for part in element.pair)
+    pattern = rf"^\{{({string}:{string},)*{pair}[,}}]"
+    return compiler.process(element.column.regexp_match(pattern), **options)
+
+
+def _literally(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", lambda found: "\\" + found[0], text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, Engine
 
 from ..errors import ConfigurationError, SchemaError
-from .tables import checked_prefix
+from .tables import checked_prefix, checked_schema
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -38,12 +38,12 @@ _OURS: Final = (
 )
 
 
-def version_of(connection: Connection, prefix: str) -> str | None:
-    """The revision that the database is at, or None: no schema of ours.
+def version_of(connection: Connection, prefix: str, schema: str | None = None) -> str | None:
+    """The revision that the database is at, or None: no tables of ours.
 
     Raises: SchemaError for tables that another program made, and for a newer revision.
     """
-    names = set(inspect(connection).get_table_names())
+    names = set(inspect(connection).get_table_names(schema))
     if prefix + VERSION_TABLE not in names:
         foreign = sorted(prefix + name for name in _OURS if prefix + name in names)
         if foreign:
@@ -53,8 +53,8 @@ def version_of(connection: Connection, prefix: str) -> str | None:
                 "database, or set table_prefix to keep both in one"
             )
         return None
-    table = prefix + VERSION_TABLE
-    row = connection.execute(text(f'SELECT version_num FROM "{table}"')).first()  # noqa: S608
+    table = version_table(prefix, schema)
+    row = connection.execute(text(f"SELECT version_num FROM {table}")).first()  # noqa: S608
     version = None if row is None else str(row[0])
     if version is not None and version not in KNOWN:
         raise SchemaError(
@@ -64,9 +64,15 @@ def version_of(connection: Connection, prefix: str) -> str | None:
     return version
 
 
-def check_version(connection: Connection, prefix: str) -> None:
+def version_table(prefix: str, schema: str | None = None) -> str:
+    """Its name as SQL has it."""
+    table = f'"{prefix}{VERSION_TABLE}"'
+    return f'"{schema}".{table}' if schema else table
+
+
+def check_version(connection: Connection, prefix: str, schema: str | None = None) -> None:
     """Raises: SchemaError unless the database is at ``HEAD``; says the command to run."""
-    version = version_of(connection, prefix)
+    version = version_of(connection, prefix, schema)
     if version != HEAD:
         state = "has no workflow-world schema" if version is None else f"is at {version}"
         raise SchemaError(
@@ -74,18 +80,30 @@ def check_version(connection: Connection, prefix: str) -> None:
         )
 
 
-def bring_up_to_date(engine: Engine, prefix: str = "", revision: str = "head") -> None:
-    """Upgrade in one transaction that holds the write lock, so that many may start at once."""
+def bring_up_to_date(
+    engine: Engine,
+    prefix: str = "",
+    revision: str = "head",
+    *,
+    schema: str | None = None,
+    lock: Callable[[Connection], None] | None = None,
+) -> None:
+    """Upgrade in one transaction that holds a lock, so that many may start at once.
+
+    ``lock`` takes it, on engines where the beginning of a transaction does not.
+    """
     with engine.connect().execution_options(ro=True) as connection:
         # The common case costs one read and does not even import Alembic.
-        if version_of(connection, prefix) == HEAD and revision in ("head", HEAD):
+        if version_of(connection, prefix, schema) == HEAD and revision in ("head", HEAD):
             return
     with engine.begin() as connection:
-        if version_of(connection, prefix) == HEAD and revision in ("head", HEAD):
+        if lock is not None:
+            lock(connection)
+        if version_of(connection, prefix, schema) == HEAD and revision in ("head", HEAD):
             return
         from alembic import command
 
-        command.upgrade(config_for(prefix, connection), revision)
+        command.upgrade(config_for(prefix, connection, schema), revision)
 
 
 def _check_revision(revision: str) -> None:
@@ -93,24 +111,26 @@ def _check_revision(revision: str) -> None:
         raise ConfigurationError(f"No revision {revision!r}: known are {', '.join(KNOWN)} and head")
 
 
-def offline_sql(url: str, revision: str = "head", prefix: str = "") -> str:
+def offline_sql(
+    url: str, revision: str = "head", prefix: str = "", *, schema: str | None = None
+) -> str:
     """The SQL that an upgrade from nothing would run, for review or for a DBA."""
     from alembic import command
 
     for part in revision.split(":"):
         _check_revision(part)
-    config = config_for(checked_prefix(prefix), None)
+    config = config_for(checked_prefix(prefix), None, schema and checked_schema(schema))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     config.output_buffer = buffer = io.StringIO()
     command.upgrade(config, revision, sql=True)
     return buffer.getvalue()
 
 
-def config_for(prefix: str, connection: Connection | None) -> Config:
+def config_for(prefix: str, connection: Connection | None, schema: str | None = None) -> Config:
     """An Alembic configuration on our scripts; no ini file is needed."""
     from alembic.config import Config
 
-    config = Config(attributes={"connection": connection, "table_prefix": prefix})
+    config = Config(attributes={"connection": connection, "table_prefix": prefix, "schema": schema})
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     return config
 
@@ -152,7 +172,7 @@ def current(
     with inspect_database(
         url, environ=os.environ if environ is None else environ, **options
     ) as connection:
-        return version_of(connection, str(options.get("table_prefix") or ""))
+        return version_of(connection, *_names(options))
 
 
 def check(
@@ -164,4 +184,9 @@ def check(
     with inspect_database(
         url, environ=os.environ if environ is None else environ, **options
     ) as connection:
-        check_version(connection, str(options.get("table_prefix") or ""))
+        check_version(connection, *_names(options))
+
+
+def _names(options: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Prefix and schema."""
+    return str(options.get("table_prefix") or ""), options.get("schema") or None

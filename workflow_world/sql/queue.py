@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,10 @@ from ..core.recovery import WakeUp
 from ..core.values import from_ms, to_ms
 from ..ids import new_ulid
 from ..signals import QUEUE, run_topic
-from .compiled import Row, Session
+from .compiled import Row, Session, Statement
+from .contention import MAX_LOOKS, contended
 from .holding import Holding
-from .presence import announce
+from .lane import Locks
 from .queue_statements import QueueStatements
 from .rows import json_of, message_of, when
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class SqlMessageStore:
     def __init__(self, database: Database, runs: SqlRunStore) -> None:
         self._database, self._runs = database, runs
-        self._statements = QueueStatements(database.tables)
+        self._statements = QueueStatements(database.tables, skips_locked=database.skips_locked)
+        self._marks = database.concurrent
         self._holding = Holding(database.tables)
         self._news = True
 
@@ -37,13 +39,9 @@ class SqlMessageStore:
 
     async def enqueue(self, message: NewMessage, *, repeatable: bool = False) -> str:
         def enqueue(session: Session) -> str:
-            now = self._now()
-            found, row = self._enqueue(session, message, now)
-            if row is not None:
-                session.run(self._statements.insert, tuple(row.values()))
-            return found
+            return self._store(session, message, lambda row, now: row)[0]
 
-        found = await self._database.write(enqueue, repeatable=repeatable)
+        found = await self._database.write(enqueue, repeatable=repeatable, locks=_about(message))
         if found == message.message_id:
             self._tell()
         return found
@@ -57,19 +55,53 @@ class SqlMessageStore:
         repeatable: bool = False,
     ) -> Enqueued:
         def enqueue(session: Session) -> Enqueued:
-            now, claimed = self._now(), None
-            found, row = self._enqueue(session, message, now)
-            if row is not None:
-                if self._is_free(session, row, now, serialize_runs):
-                    row |= _claimed(now, lease)
-                    claimed = _message_of(row)
-                session.run(self._statements.insert, tuple(row.values()))
-            return Enqueued(message_id=found, claimed=claimed)
+            def if_free(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+                if not self._is_free(session, row, now, serialize_runs):
+                    return row
+                mark = self._mark(row["run_id"], row["step_id"], serialize_runs)
+                return row | _claimed(now, lease) | {"is_replaying": mark}
 
-        done = await self._database.write(enqueue, repeatable=repeatable)
+            found, row = self._store(session, message, if_free)
+            is_mine = row is not None and row["lease_token"] is not None
+            return Enqueued(message_id=found, claimed=_message_of(row) if row and is_mine else None)
+
+        done = await self._database.write(enqueue, repeatable=repeatable, locks=_about(message))
         if done.claimed is None and done.message_id == message.message_id:
             self._tell()
         return done
+
+    def _store(
+        self,
+        session: Session,
+        message: NewMessage,
+        finish: Callable[[dict[str, Any], datetime], dict[str, Any]],
+    ) -> tuple[str, dict[str, Any] | None]:
+        """The id of the stored or found message, and the row that was stored, if any."""
+        for _ in range(MAX_LOOKS):
+            now = session.now()
+            found, row = self._enqueue(session, message, now)
+            if row is None:
+                return found, None
+            row = finish(row, now)
+            if self._insert(session, row):
+                return found, row
+            if row["is_replaying"]:
+                about = {"b_run_id": message.run_id, "now": to_ms(now)}
+                session.run(self._statements.unmark_expired, about)
+        raise contended(f"messages like {message.message_id!r}")
+
+    def _insert(self, session: Session, row: dict[str, Any]) -> bool:
+        """Returns: False when another transaction has stored what makes it superfluous."""
+        if not session.run(self._statements.insert, tuple(row.values())):
+            return False
+        if row["lease_token"] is None:
+            session.announce(QUEUE)
+        session.prove(self._statements.get, message_id=row["message_id"])
+        return True
+
+    def _mark(self, run_id: str | None, step_id: str | None, serialize: bool) -> bool | None:
+        """Whether a claim marks its run as being replayed; None: no."""
+        return (self._marks and serialize and run_id is not None and step_id is None) or None
 
     def _is_free(
         self, session: Session, row: dict[str, Any], now: datetime, serialize: bool
@@ -107,33 +139,39 @@ class SqlMessageStore:
         return message.message_id, new
 
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
-        found = await self._database.write(lambda session: self._wake(session, wake_up, message))
+        found = await self._database.write(
+            lambda session: self._wake(session, wake_up, message),
+            locks=Locks(runs=(wake_up.run_id,)),
+        )
         if found is not None:
             self._tell()
         return found
 
     def _wake(self, session: Session, wake_up: WakeUp, message: NewMessage) -> str | None:
-        s, now = self._statements, self._now()
+        for _ in range(MAX_LOOKS):
+            if not self._is_missing(session, wake_up, message):
+                return None
+            now = session.now()
+            due = now if wake_up.available_at is None else max(now, wake_up.available_at)
+            row = _new_row(message, now, due, is_wake_up=message.is_wake_up)
+            if self._insert(session, row):
+                return message.message_id
+        raise contended(f"messages like {message.message_id!r}")
+
+    def _is_missing(self, session: Session, wake_up: WakeUp, message: NewMessage) -> bool:
+        """Whether what the sweep found missing still is, in a run that has not ended."""
+        s = self._statements
         if session.one(s.open_run, run_id=wake_up.run_id) is None:
-            return None
+            return False
         if wake_up.step_id is None:
-            if session.one(s.unfinished_of_run, run_id=wake_up.run_id) is not None:
-                return None
-        else:
-            step = {"run_id": wake_up.run_id, "step_id": wake_up.step_id}
-            if session.one(s.open_step, **step) is None:
-                return None
-            if session.one(s.open_of_step, **step) is not None:
-                return None
-            held = session.one(
-                s.key_holder, key=message.idempotency_key, except_id=message.message_id
-            )
-            if held is not None:
-                return None
-        due = now if wake_up.available_at is None else max(now, wake_up.available_at)
-        row = _new_row(message, now, due, is_wake_up=message.is_wake_up)
-        session.run(s.insert, tuple(row.values()))
-        return message.message_id
+            return session.one(s.unfinished_of_run, run_id=wake_up.run_id) is None
+        step = {"run_id": wake_up.run_id, "step_id": wake_up.step_id}
+        if session.one(s.open_step, **step) is None:
+            return False
+        if session.one(s.open_of_step, **step) is not None:
+            return False
+        held = session.one(s.key_holder, key=message.idempotency_key, except_id=message.message_id)
+        return held is None
 
     # --- claim and settle ----------------------------------------------------------------
 
@@ -150,8 +188,10 @@ class SqlMessageStore:
             return Claim()
         if not self._news:
             # Without news of our own, one cheap look comes before the write lock.
-            soonest = await self._database.glance(lambda session: self._soonest(session, chosen))
-            if soonest is None or soonest > self._now():
+            soonest, now = await self._database.glance(
+                lambda session: (self._soonest(session, chosen), session.now())
+            )
+            if soonest is None or soonest > now:
                 return Claim(next_due_at=soonest)
         self._news = False
         claim = await self._database.write(
@@ -173,11 +213,11 @@ class SqlMessageStore:
         serialize: bool,
         prefixes: tuple[str, ...] | None,
     ) -> Claim:
-        now, taken = self._now(), list[Message]()
+        now, taken = session.now(), list[Message]()
         while len(taken) < limit:
             rows = self._ready(session, now, limit - len(taken), serialize, prefixes)
             chosen = _one_replay_per_run(rows) if serialize else rows
-            taken.extend(self._take(session, row, now, lease) for row in chosen)
+            taken.extend(self._take(session, chosen, now, lease, serialize))
             if len(chosen) == len(rows):
                 break
         return Claim(messages=taken, next_due_at=self._next_due(session, now, prefixes))
@@ -203,14 +243,35 @@ class SqlMessageStore:
         rows.sort(key=lambda row: (row[8], row[0]))
         return rows[:limit]
 
-    def _take(self, session: Session, row: Row, now: datetime, lease: timedelta) -> Message:
-        token, at, until = new_ulid(), to_ms(now), to_ms(now + lease)
-        changes = (row[6] + 1, token, until, at, at)
-        session.run(self._statements.take, (*changes, row[0]))
-        claimed = list(row)
-        claimed[3] = "processing"
-        claimed[6], claimed[9], claimed[10], claimed[11], claimed[19] = changes
-        return message_of(claimed)
+    def _take(
+        self,
+        session: Session,
+        rows: Sequence[Row],
+        now: datetime,
+        lease: timedelta,
+        serialize: bool,
+    ) -> list[Message]:
+        """Those of the rows that this claim gets: all of them, where it has locked them."""
+        s, at, until = self._statements, to_ms(now), to_ms(now + lease)
+        taken: dict[str, tuple[Row, tuple[Any, ...]]] = {}
+        # By run, so that two claims never wait for each other.
+        for row in sorted(rows, key=_run_and_id) if self._marks else rows:
+            changes = (row[6] + 1, new_ulid(), until, at, at)
+            mark = self._mark(row[12], row[13], serialize)
+            if mark and row[-1] is True:
+                session.run(s.unmark_expired, {"b_run_id": row[12], "now": at})
+            if not self._marks:
+                session.run(s.take, (*changes, row[0]))
+            elif self._database.skips_locked:
+                session.run(s.take_marked, (*changes, row[0], mark))
+            else:
+                seen = (row[6], row[8], row[9] or "", row[10] or 0)
+                if not session.run(s.take_if_unchanged, (*changes, row[0], mark, *seen)):
+                    continue
+            taken[row[0]] = (row, changes)
+        for message_id, (_, changes) in taken.items():
+            session.prove(s.claimed, message_id=message_id, token=changes[1])
+        return [_taken_of(*taken[row[0]]) for row in rows if row[0] in taken]
 
     def _next_due(
         self, session: Session, now: datetime, prefixes: tuple[str, ...] | None
@@ -220,7 +281,7 @@ class SqlMessageStore:
 
     def extend(self, leases: Sequence[Lease], lease: timedelta) -> frozenset[str]:
         def extend_all(session: Session) -> frozenset[str]:
-            until = to_ms(self._now() + lease)
+            until = to_ms(session.now() + lease)
             return frozenset(
                 held.message_id
                 for held in leases
@@ -232,7 +293,10 @@ class SqlMessageStore:
                 )
             )
 
-        return self._database.write_blocking(extend_all, repeatable=True)
+        ids = tuple(held.message_id for held in leases)
+        return self._database.write_blocking(
+            extend_all, repeatable=True, locks=Locks(messages=ids, key=min(ids, default=""))
+        )
 
     async def settle(
         self, settlements: Sequence[tuple[Settlement, Intent | None]]
@@ -245,10 +309,18 @@ class SqlMessageStore:
             ended.clear()
             settled = [self._settle(session, one, intent, ended) for one, intent in settlements]
             held_back = any(self._holds_back(session, one) for one, _ in settlements)
+            if held_back or any(one.status == "pending" for one, _ in settlements):
+                session.announce(QUEUE)
             return settled
 
         settled = await self._database.write(
-            settle_all, repeatable=all(intent is None for _, intent in settlements)
+            settle_all,
+            repeatable=all(intent is None for _, intent in settlements),
+            locks=Locks(
+                runs=tuple(intent.run_id for _, intent in settlements if intent is not None),
+                messages=tuple(one.message_id for one, _ in settlements),
+                key=min((one.message_id for one, _ in settlements), default=""),
+            ),
         )
         for run_id in ended:
             self._database.hub.notify(run_topic(run_id))
@@ -260,7 +332,7 @@ class SqlMessageStore:
         """Whether another message of the run was waiting for this replay to end."""
         if one.replayed is None:
             return False
-        about = {"run_id": one.replayed, "now": to_ms(self._now())}
+        about = {"run_id": one.replayed, "now": to_ms(session.now())}
         return session.one(self._statements.held_back, **about) is not None
 
     def _settle(
@@ -271,7 +343,7 @@ class SqlMessageStore:
             s.key_holder, key=one.idempotency_key, except_id=one.message_id
         ):
             # Another message will wake the run: this one is done, and takes nothing from it.
-            row = session.one(s.get, message_id=one.message_id)
+            row = session.one(s.get_locked, message_id=one.message_id)
             if row is None:
                 return False
             one = replace(
@@ -282,13 +354,15 @@ class SqlMessageStore:
                 idempotency_key=row[7],
                 available_at=from_ms(row[8]),
             )
-        at, is_over = to_ms(one.updated_at), one.status != "pending"
+        # The settlement's times are this process's, the queue's may be the server's.
+        ahead = to_ms(session.now()) - to_ms(self._now()) if self._database.concurrent else 0
+        at, is_over = to_ms(one.updated_at) + ahead, one.status != "pending"
         values = (
             one.status,
             one.attempt,
             one.deliveries,
             one.idempotency_key,
-            to_ms(one.available_at),
+            to_ms(one.available_at) + (0 if is_over else ahead),
             is_over,
             json_of(one.last_error),
             at,
@@ -304,24 +378,24 @@ class SqlMessageStore:
         return bool(count)
 
     async def reap(self) -> int:
-        count = await self._database.write(
-            lambda session: session.run(
-                self._statements.free_expired,
-                now=to_ms(self._now()),
-                v_now=to_ms(self._now()),
-            )
-        )
+        def reap(session: Session) -> int:
+            now = to_ms(session.now())
+            count = session.run(self._statements.free_expired, now=now, v_now=now)
+            if count:
+                session.announce(QUEUE)
+            return count
+
+        count = await self._database.write(reap)
         if count:
             self._tell()
         return count
 
     async def enter(self) -> Presence:
-        path = self._database.location.path
-        return await announce(path, self._free_all)
+        return await self._database.announce(self._free_all)
 
     async def _free_all(self) -> int:
         count = await self._database.write(
-            lambda session: session.run(self._statements.free_all, v_now=to_ms(self._now()))
+            lambda session: session.run(self._statements.free_all, v_now=to_ms(session.now()))
         )
         if count:
             self._tell()
@@ -330,21 +404,24 @@ class SqlMessageStore:
     # --- upkeep and inspection -----------------------------------------------------------
 
     async def prune(self, retention: Retention, *, limit: int) -> int:
-        now = self._now()
-        bounds = {
-            "completed_before": to_ms(now - retention.completed),
-            "failed_before": to_ms(now - retention.failed),
-        }
+        def rows_to_go(session: Session, statement: Statement) -> list[Row]:
+            now = session.now()
+            return session.all(
+                statement,
+                row_limit=limit,
+                completed_before=to_ms(now - retention.completed),
+                failed_before=to_ms(now - retention.failed),
+            )
 
-        def rows_to_go(session: Session) -> list[Row]:
-            return session.all(self._statements.prunable, row_limit=limit, **bounds)
-
-        if not await self._database.read(rows_to_go):
+        if not await self._database.read(
+            lambda session: rows_to_go(session, self._statements.prunable)
+        ):
             return 0
 
         def prune(session: Session) -> int:
-            rows = rows_to_go(session)
-            for row in rows:
+            rows = rows_to_go(session, self._statements.prunable_now)
+            # By run, for their rows are going to be locked.
+            for row in sorted(rows, key=lambda row: row[1] or ""):
                 self._forget(session, row[0], run_id=row[1], step_id=row[2], claimed_at=row[3])
             return len(rows)
 
@@ -402,16 +479,18 @@ class SqlMessageStore:
         s = self._statements
 
         def retry(session: Session) -> bool:
-            row = session.one(s.get, message_id=message_id)
+            row = session.one(s.get_locked, message_id=message_id)
             if row is None:
                 return False
             key = row[7]
             if key is not None and session.one(s.key_holder, key=key, except_id=message_id):
                 return False
-            now = to_ms(self._now())
-            return bool(session.run(s.retry, b_message_id=message_id, v_now=now))
+            retried = session.run(s.retry, b_message_id=message_id, v_now=to_ms(session.now()))
+            if retried:
+                session.announce(QUEUE)
+            return bool(retried)
 
-        retried = await self._database.write(retry)
+        retried = await self._database.write(retry, locks=Locks(key=message_id))
         if retried:
             self._tell()
         return retried
@@ -420,13 +499,13 @@ class SqlMessageStore:
         s = self._statements
 
         def delete(session: Session) -> bool:
-            row = session.one(s.get, message_id=message_id)
-            if row is None or (row[10] is not None and row[10] > to_ms(self._now())):
+            row = session.one(s.get_locked, message_id=message_id)
+            if row is None or (row[10] is not None and row[10] > to_ms(session.now())):
                 return False
             self._forget(session, message_id, run_id=row[12], step_id=row[13], claimed_at=row[11])
             return True
 
-        return await self._database.write(delete)
+        return await self._database.write(delete, locks=Locks(key=message_id))
 
     def _tell(self) -> None:
         """A message of our own is ready, or may be."""
@@ -448,6 +527,17 @@ def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:
             seen.add(run_id)
         chosen.append(row)
     return chosen
+
+
+def _run_and_id(row: Row) -> tuple[str, str]:
+    return (row[12] or "", row[0])
+
+
+def _taken_of(row: Row, changes: tuple[Any, ...]) -> Message:
+    claimed = list(row)
+    claimed[3] = "processing"
+    claimed[6], claimed[9], claimed[10], claimed[11], claimed[19] = changes
+    return message_of(claimed)
 
 
 def _claimed(now: datetime, lease: timedelta) -> dict[str, Any]:
@@ -491,4 +581,9 @@ def _new_row(
         "created_at": to_ms(now),
         "updated_at": to_ms(now),
         "processed_at": None,
+        "is_replaying": None,
     }
+
+
+def _about(message: NewMessage) -> Locks:
+    return Locks(key=message.idempotency_key or message.run_id or message.message_id)

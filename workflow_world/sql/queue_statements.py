@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from .compiled import Statement, adhoc, const
+from .compiled import Statement, adhoc, const, insert_or_nothing
 from .tables import UNFINISHED, Tables
 
 SETTLED = (
@@ -47,8 +47,10 @@ SETTLE_VALUES = (
 
 
 class QueueStatements:
-    def __init__(self, tables: Tables) -> None:
-        self.t = tables
+    """``skips_locked``: a claim passes over what another one is taking."""
+
+    def __init__(self, tables: Tables, *, skips_locked: bool = False) -> None:
+        self.t, self._skips_locked = tables, skips_locked
         self._ready: dict[tuple[str, bool, tuple[str, ...] | None], Statement] = {}
 
     @property
@@ -60,7 +62,12 @@ class QueueStatements:
     @cached_property
     def insert(self) -> Statement:
         messages = self.t.messages
-        return Statement("insert message", insert(messages), tuple(messages.columns.keys()))
+        return Statement(
+            "insert message",
+            insert(messages),
+            tuple(messages.columns.keys()),
+            postgresql=insert_or_nothing(messages),
+        )
 
     @cached_property
     def key_holder(self) -> Statement:
@@ -131,7 +138,11 @@ class QueueStatements:
     # --- claim ---------------------------------------------------------------------------
 
     def ready(self, status: str, *, serialize: bool, prefixes: tuple[str, ...] | None) -> Statement:
-        """Messages of one status that may be claimed, with their whole rows, oldest first."""
+        """Messages of one status that may be claimed, with their whole rows, oldest first.
+
+        Behind each row, on engines that need it: whether an expired lease marks the run as being
+        replayed.
+        """
         key = (status, serialize, prefixes)
         found = self._ready.get(key)
         if found is None:
@@ -148,8 +159,39 @@ class QueueStatements:
             )
             if serialize:
                 chosen = chosen.where(~self._replaying())
-            found = self._ready[key] = Statement(f"find {status} messages", chosen)
+            elsewhere = chosen.add_columns(self._stale_mark()) if serialize else chosen
+            if self._skips_locked:
+                elsewhere = elsewhere.with_for_update(skip_locked=True, of=self.t.messages)
+            found = self._ready[key] = Statement(
+                f"find {status} messages", chosen, postgresql=elsewhere
+            )
         return found
+
+    def _stale_mark(self) -> ColumnElement[bool]:
+        other = self.t.messages.alias("marked")
+        return exists(
+            select(1).where(
+                text("marked.is_replaying"),
+                other.c.run_id == self._m.run_id,
+                other.c.leased_until + 0 <= bindparam("now"),
+                other.c.message_id != self._m.message_id,
+            )
+        )
+
+    @cached_property
+    def unmark_expired(self) -> Statement:
+        """The run's replay has lost its lease: another one may begin."""
+        m = self._m
+        return Statement(
+            "unmark expired replay",
+            update(self.t.messages)
+            .where(
+                text("is_replaying"),
+                m.run_id == bindparam("b_run_id"),
+                m.leased_until + 0 <= bindparam("now"),
+            )
+            .values(is_replaying=literal_column("NULL")),
+        )
 
     def _replaying(self) -> ColumnElement[bool]:
         """A live lease on another workflow message of the run holds this one back."""
@@ -225,6 +267,70 @@ class QueueStatements:
             ),
         )
 
+    @cached_property
+    def take_marked(self) -> Statement:
+        """``take``, where two claims may look at the same time: a unique index on the mark keeps
+        the second replay of a run away."""
+        m = self._m
+        return Statement(
+            "claim message",
+            update(self.t.messages)
+            .where(m.message_id == bindparam("b_message_id"))
+            .values(
+                status=const("processing"),
+                deliveries=bindparam("v_deliveries"),
+                lease_token=bindparam("v_lease_token"),
+                leased_until=bindparam("v_leased_until"),
+                claimed_at=bindparam("v_claimed_at"),
+                updated_at=bindparam("v_updated_at"),
+                is_replaying=bindparam("v_is_replaying"),
+            ),
+            (*self.take.names, "v_is_replaying"),
+        )
+
+    @cached_property
+    def take_if_unchanged(self) -> Statement:
+        """``take_marked`` without row locks: it takes nothing that changed since it was read."""
+        m = self._m
+        return Statement(
+            "claim message",
+            update(self.t.messages)
+            .where(
+                m.message_id == bindparam("b_message_id"),
+                m.status.in_([const("pending"), const("processing")]),
+                m.deliveries == bindparam("b_deliveries"),
+                m.available_at == bindparam("b_available_at"),
+                func.coalesce(m.lease_token, const("")) == bindparam("b_lease_token"),
+                func.coalesce(m.leased_until, 0) == bindparam("b_leased_until"),
+            )
+            .values(
+                status=const("processing"),
+                deliveries=bindparam("v_deliveries"),
+                lease_token=bindparam("v_lease_token"),
+                leased_until=bindparam("v_leased_until"),
+                claimed_at=bindparam("v_claimed_at"),
+                updated_at=bindparam("v_updated_at"),
+                is_replaying=bindparam("v_is_replaying"),
+            ),
+            (
+                *self.take_marked.names,
+                "b_deliveries",
+                "b_available_at",
+                "b_lease_token",
+                "b_leased_until",
+            ),
+        )
+
+    @cached_property
+    def claimed(self) -> Statement:
+        m = self._m
+        return Statement(
+            "find claimed message",
+            select(m.message_id).where(
+                m.message_id == bindparam("message_id"), m.lease_token == bindparam("token")
+            ),
+        )
+
     # --- leases --------------------------------------------------------------------------
 
     @cached_property
@@ -236,8 +342,7 @@ class QueueStatements:
 
     @cached_property
     def settle(self) -> Statement:
-        return Statement(
-            "settle message",
+        settled = (
             update(self.t.messages)
             .where(*self._leased())
             .values({name: bindparam(f"v_{name}") for name in SETTLED})
@@ -246,8 +351,13 @@ class QueueStatements:
                 leased_until=literal_column("NULL"),
                 # Back in the queue it is delayed, or charged: no longer as good as a new one.
                 is_wake_up=and_(self._m.is_wake_up, bindparam("v_is_over", type_=Boolean)),
-            ),
+            )
+        )
+        return Statement(
+            "settle message",
+            settled,
             SETTLE_VALUES,
+            postgresql=settled.values(is_replaying=literal_column("NULL")),
         )
 
     def _leased(self) -> tuple[ColumnElement[bool], ...]:
@@ -258,13 +368,30 @@ class QueueStatements:
 
     @cached_property
     def free_expired(self) -> Statement:
+        expired = self._m.leased_until <= bindparam("now")
+        elsewhere = self._free().where(expired)
+        if self._skips_locked:
+            # What somebody is just taking, or settling, is not to be waited for.
+            m = self.t.messages.alias("expired")
+            found = (
+                select(m.c.message_id)
+                .where(m.c.status == const("processing"), m.c.leased_until <= bindparam("now"))
+                .with_for_update(skip_locked=True)
+            )
+            elsewhere = self._free().where(self._m.message_id.in_(found), expired)
         return Statement(
-            "free expired leases", self._free().where(self._m.leased_until <= bindparam("now"))
+            "free expired leases",
+            self._free().where(expired),
+            postgresql=elsewhere.values(is_replaying=literal_column("NULL")),
         )
 
     @cached_property
     def free_all(self) -> Statement:
-        return Statement("free all leases", self._free())
+        return Statement(
+            "free all leases",
+            self._free(),
+            postgresql=self._free().values(is_replaying=literal_column("NULL")),
+        )
 
     def _free(self) -> Any:
         return (
@@ -313,9 +440,9 @@ class QueueStatements:
         runs = self.t.runs
         return Statement(
             "find open run",
-            select(runs.c.run_id).where(
-                runs.c.run_id == bindparam("run_id"), runs.c.completed_at.is_(None)
-            ),
+            select(runs.c.run_id)
+            .where(runs.c.run_id == bindparam("run_id"), runs.c.completed_at.is_(None))
+            .with_for_update(),
         )
 
     @cached_property
@@ -332,9 +459,17 @@ class QueueStatements:
 
     @cached_property
     def prunable(self) -> Statement:
+        return Statement("find prunable messages", self._prunable())
+
+    @cached_property
+    def prunable_now(self) -> Statement:
+        """``prunable``, and nobody makes them unfinished again meanwhile."""
+        chosen = self._prunable().with_for_update(skip_locked=self._skips_locked)
+        return Statement("find prunable messages", chosen)
+
+    def _prunable(self) -> Select[*tuple[Any, ...]]:
         m = self._m
-        return Statement(
-            "find prunable messages",
+        return (
             select(m.message_id, m.run_id, m.step_id, m.claimed_at)
             .where(
                 or_(
@@ -350,7 +485,7 @@ class QueueStatements:
                     ),
                 )
             )
-            .limit(bindparam("row_limit")),
+            .limit(bindparam("row_limit"))
         )
 
     @cached_property
@@ -380,6 +515,15 @@ class QueueStatements:
         return Statement(
             "read message",
             select(*self.t.messages.columns).where(self._m.message_id == bindparam("message_id")),
+        )
+
+    @cached_property
+    def get_locked(self) -> Statement:
+        return Statement(
+            "read message",
+            select(*self.t.messages.columns)
+            .where(self._m.message_id == bindparam("message_id"))
+            .with_for_update(),
         )
 
     @cached_property

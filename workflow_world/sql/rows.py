@@ -30,6 +30,11 @@ def json_of(value: Mapping[str, Any] | None) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
+def json_of_text(text: str) -> str:
+    """As it stands in what ``json_of`` returns."""
+    return json.dumps(text, ensure_ascii=True)
+
+
 def run_values(run: Run) -> dict[str, Any]:
     """Every column of a new run."""
     return {

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from ..core.decision import RUN_CHANGES, STEP_CHANGES
-from .compiled import Statement, one_of
+from .compiled import Statement, insert_or_nothing, one_of
 from .rows import RUN_WIDTH
 from .tables import ONCE, Tables
 
@@ -142,8 +142,18 @@ class RunStatements:
     # --- decisions -----------------------------------------------------------------------
 
     @cached_property
+    def lock(self) -> Statement:
+        """Other writers of the run wait until this transaction ends."""
+        runs = self.t.runs
+        return Statement(
+            "lock run",
+            select(runs.c.run_id).where(runs.c.run_id == bindparam("run_id")).with_for_update(),
+        )
+
+    @cached_property
     def insert_run(self) -> Statement:
-        return Statement("insert run", insert(self.t.runs))
+        runs = self.t.runs
+        return Statement("insert run", insert(runs), postgresql=insert_or_nothing(runs))
 
     @cached_property
     def update_run(self) -> Statement:
@@ -178,7 +188,8 @@ class RunStatements:
 
     @cached_property
     def insert_hook(self) -> Statement:
-        return Statement("insert hook", insert(self.t.hooks))
+        hooks = self.t.hooks
+        return Statement("insert hook", insert(hooks), postgresql=insert_or_nothing(hooks))
 
     @cached_property
     def delete_hook(self) -> Statement:

@@ -15,8 +15,10 @@ from ..core.values import from_ms
 from ..signals import run_topic
 from . import lists
 from .compiled import Row, Session, Statement
+from .contention import MAX_LOOKS, contended
 from .heads import Heads
 from .holding import Holding
+from .lane import Locks
 from .log_cache import LogCache
 from .rows import (
     RUN_WIDTH,
@@ -53,7 +55,9 @@ class SqlRunStore:
         if intent.mostly_reads:
             verdict = await self._database.read(lambda session: self.verdict(session, intent))
         if verdict is None or isinstance(verdict, Refusal) or verdict.writes:
-            verdict = await self._database.write(lambda session: self.decide(session, intent))
+            verdict = await self._database.write(
+                lambda session: self.decide(session, intent), locks=Locks(runs=(intent.run_id,))
+            )
         if isinstance(verdict, Refusal):
             raise verdict.error
         if verdict.ended:
@@ -62,19 +66,31 @@ class SqlRunStore:
 
     def verdict(self, session: Session, intent: Intent) -> Verdict:
         """What the rules say of the intent, on the facts as they are now."""
-        return intent.decide(self._facts(session, intent, None), self._database.clock.now())
+        facts = self._facts(session, intent, None, locked=False)
+        return intent.decide(facts, self._database.clock.now())
 
     def decide(self, session: Session, intent: Intent) -> Verdict:
-        """The verdict, and its writes when it is a decision. In a write transaction."""
+        """The verdict, and its writes when it is a decision. In a write transaction that has
+        locked the run."""
         heads = self._database.heads
-        facts = self._facts(session, intent, heads)
-        verdict = intent.decide(facts, self._database.clock.now())
-        if isinstance(verdict, Decision) and verdict.writes:
-            self._apply(session, intent.run_id, verdict)
-            heads.learn(intent.run_id, facts.run, verdict)
-        return verdict
+        for _ in range(MAX_LOOKS):
+            facts = self._facts(session, intent, heads)
+            verdict = intent.decide(facts, self._database.clock.now())
+            if isinstance(verdict, Refusal) or not verdict.writes:
+                return verdict
+            if self._apply(session, intent.run_id, verdict):
+                if heads is not None:
+                    heads.learn(intent.run_id, facts.run, verdict)
+                if verdict.ended:
+                    session.announce(run_topic(intent.run_id))
+                return verdict
+            # Another transaction was first, with the run or the token. It is committed by now.
+            session.one(self._statements.lock, run_id=intent.run_id)
+        raise contended(f"run {intent.run_id!r}")
 
-    def _facts(self, session: Session, intent: Intent, heads: Heads | None) -> Facts:
+    def _facts(
+        self, session: Session, intent: Intent, heads: Heads | None, *, locked: bool = True
+    ) -> Facts:
         needs, run_id, s = intent.needs, intent.run_id, self._statements
         run, last = self._run(session, run_id, needs, heads)
         step = hook = holder = resumed = None
@@ -94,7 +110,9 @@ class SqlRunStore:
             resumed = None if found is None else event_of(found)
         leased = needs.leased
         return Facts(
-            lease_token=None if leased is None else self._holding.token(session, leased),
+            lease_token=None
+            if leased is None
+            else self._holding.token(session, leased, locked=locked),
             run=run,
             last=last,
             step=step,
@@ -124,7 +142,9 @@ class SqlRunStore:
         )
         return tuple(sorted(map(event_of, rows), key=lambda event: event.position))
 
-    def _apply(self, session: Session, run_id: str, decision: Decision) -> None:
+    def _apply(self, session: Session, run_id: str, decision: Decision) -> bool:
+        """False: another transaction has stored the run or the hook's token meanwhile, and
+        nothing was written. So those two come first."""
         # Everything is encoded before the first write: a value that cannot be is a refusal.
         s = self._statements
         events = [event_values(event) for event in decision.events]
@@ -136,6 +156,9 @@ class SqlRunStore:
                 if decision.run_is_new
                 else (s.update_run, run_changes(run))
             )
+        if hook is not None:
+            writes.append((s.insert_hook, hook_values(hook)))
+        firsts = decision.run_is_new + (hook is not None)
         writes.extend((s.insert_event, values) for values in events)
         if step is not None:
             writes.append(
@@ -143,8 +166,6 @@ class SqlRunStore:
                 if decision.step_is_new
                 else (s.update_step, step_changes(step))
             )
-        if hook is not None:
-            writes.append((s.insert_hook, hook_values(hook)))
         if decision.disposed_hook is not None:
             writes.append((s.delete_hook, {"run_id": run_id, "hook_id": decision.disposed_hook}))
         if decision.closed_wait is not None:
@@ -152,8 +173,14 @@ class SqlRunStore:
         if decision.ended:
             writes.append((s.delete_hooks, {"run_id": run_id}))
             writes.append((s.close_waits, {"b_run_id": run_id}))
-        for statement, values in writes:
-            session.run(statement, values)
+        for number, (statement, values) in enumerate(writes):
+            if not session.run(statement, values) and number < firsts:
+                if number:
+                    raise contended(f"run {run_id!r}")
+                return False
+        if events:
+            session.prove(s.event, run_id=run_id, event_id=decision.events[0].event_id)
+        return True
 
     # --- reads ---------------------------------------------------------------------------
 

@@ -14,8 +14,10 @@ from ..core.values import to_ms
 from ..errors import StreamClosedError
 from ..ids import new_id
 from ..signals import stream_topic
-from .compiled import Session, Statement
+from .compiled import Session, Statement, insert_or_nothing
+from .contention import MAX_LOOKS, contended
 from .holding import Holding
+from .lane import Locks
 from .tables import Tables
 
 if TYPE_CHECKING:
@@ -49,7 +51,19 @@ class ChunkStatements:
 
     @cached_property
     def insert(self) -> Statement:
-        return Statement("insert chunk", insert(self.t.chunks))
+        chunks = self.t.chunks
+        return Statement("insert chunk", insert(chunks), postgresql=insert_or_nothing(chunks))
+
+    @cached_property
+    def by_chunk_id(self) -> Statement:
+        return Statement(
+            "find chunk",
+            select(self._c.chunk_index).where(
+                *self._of_stream(),
+                self._c.chunk_index == bindparam("chunk_index"),
+                self._c.chunk_id == bindparam("chunk_id"),
+            ),
+        )
 
     @cached_property
     def sizes(self) -> Statement:
@@ -100,27 +114,43 @@ class SqlChunkStore:
     ) -> int:
         def append(session: Session) -> int:
             self._holding.check(session, sender)
-            info = self._info(session, run_id, name)
-            if info.done:
-                raise StreamClosedError(run_id, name)
-            first = info.tail_index + 1
-            for index, data in enumerate(chunks, first):
-                self._insert(session, run_id, name, index, data, is_eof=False)
-            return first
+            return self._add(session, run_id, name, chunks)
 
-        first = await self._database.write(append)
+        first = await self._database.write(append, locks=Locks(key=run_id))
         self._database.hub.notify(stream_topic(run_id, name))
         return first
 
     async def close(self, run_id: str, name: str, *, sender: Lease | None = None) -> None:
         def close(session: Session) -> None:
             self._holding.check(session, sender)
-            info = self._info(session, run_id, name)
-            if not info.done:
-                self._insert(session, run_id, name, info.tail_index + 1, b"", is_eof=True)
+            self._add(session, run_id, name, None)
 
-        await self._database.write(close)
+        await self._database.write(close, locks=Locks(key=run_id))
         self._database.hub.notify(stream_topic(run_id, name))
+
+    def _add(self, session: Session, run_id: str, name: str, chunks: Sequence[bytes] | None) -> int:
+        """Append the chunks, or the close. Returns: the index of the first.
+
+        Who else appends takes the same index: then nothing was written, and it waited for the
+        other's commit, so the next look sees it. Behind a first row of ours nobody is quicker.
+        """
+        for _ in range(MAX_LOOKS):
+            info = self._info(session, run_id, name)
+            first = info.tail_index + 1
+            if chunks is None:
+                if info.done or self._insert(session, run_id, name, first, b"", is_eof=True):
+                    break
+                continue
+            if info.done:
+                raise StreamClosedError(run_id, name)
+            if not chunks or self._insert(session, run_id, name, first, chunks[0], is_eof=False):
+                for index, data in enumerate(chunks[1:], first + 1):
+                    self._insert(session, run_id, name, index, data, is_eof=False)
+                break
+        else:
+            raise contended(f"stream {name!r}")
+        session.announce(stream_topic(run_id, name))
+        return first
 
     async def page(
         self, run_id: str, name: str, *, start: int, limit: int, max_bytes: int | None
@@ -157,17 +187,29 @@ class SqlChunkStore:
 
     def _insert(
         self, session: Session, run_id: str, name: str, index: int, data: bytes, *, is_eof: bool
-    ) -> None:
-        session.run(
+    ) -> bool:
+        """Returns: False when another transaction has taken the index."""
+        chunk_id = new_id("chnk")
+        stored = session.run(
             self._statements.insert,
             run_id=run_id,
             stream_name=name,
             chunk_index=index,
-            chunk_id=new_id("chnk"),
+            chunk_id=chunk_id,
             data=data,
             is_eof=is_eof,
             created_at=to_ms(self._database.clock.now()),
         )
+        if not stored:
+            return False
+        session.prove(
+            self._statements.by_chunk_id,
+            run_id=run_id,
+            stream_name=name,
+            chunk_index=index,
+            chunk_id=chunk_id,
+        )
+        return True
 
 
 def _fitting(sizes: Sequence[Sequence[int]], max_bytes: int) -> int:

@@ -37,8 +37,10 @@ NAMING: Final = {
     "pk": "pk_%(table_name)s",
 }
 
-Key = Annotated[str, mapped_column(Text, primary_key=True)]
-Words = Annotated[str, mapped_column(Text)]
+# Ids are compared byte by byte on every engine, whatever the database's language.
+Letters: Final = Text().with_variant(Text(collation="C"), "postgresql")
+Key = Annotated[str, mapped_column(Letters, primary_key=True)]
+Words = Annotated[str, mapped_column(Letters)]
 Ms = Annotated[int, mapped_column(BigInteger)]
 Blob = Annotated[bytes, mapped_column(LargeBinary)]
 
@@ -54,6 +56,7 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 _FINAL = ("completed", "failed", "cancelled")
 _STATUSES = ("pending", "running", *_FINAL)
 _ENDED = f"({_one_of('status', _FINAL)}) = (completed_at IS NOT NULL)"
+_SCHEMA: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 UNFINISHED: Final = "status IN ('pending', 'processing')"
 
@@ -103,7 +106,7 @@ class WorkflowStep(Base):
     __tablename__ = "workflow_steps"
 
     run_id: Mapped[str] = mapped_column(
-        Text, ForeignKey("workflow_runs.run_id", ondelete="CASCADE"), primary_key=True
+        Letters, ForeignKey("workflow_runs.run_id", ondelete="CASCADE"), primary_key=True
     )
     step_id: Mapped[Key]
     step_name: Mapped[Words]
@@ -145,7 +148,7 @@ class WorkflowEvent(Base):
     __tablename__ = "workflow_events"
 
     run_id: Mapped[str] = mapped_column(
-        Text, ForeignKey("workflow_runs.run_id", ondelete="CASCADE"), primary_key=True
+        Letters, ForeignKey("workflow_runs.run_id", ondelete="CASCADE"), primary_key=True
     )
     position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     event_id: Mapped[Words]
@@ -210,7 +213,7 @@ class WorkflowHook(Base):
     __tablename__ = "workflow_hooks"
 
     run_id: Mapped[str] = mapped_column(
-        Text, ForeignKey("workflow_runs.run_id", ondelete="CASCADE"), primary_key=True
+        Letters, ForeignKey("workflow_runs.run_id", ondelete="CASCADE"), primary_key=True
     )
     hook_id: Mapped[Key]
     token: Mapped[Words]
@@ -231,6 +234,9 @@ class WorkflowHook(Base):
 
 
 class QueueMessage(Base):
+    """``is_replaying`` marks the one claimed message of a run that ``serialize_runs`` let through,
+    on engines where two claims may look at the same time."""
+
     __tablename__ = "queue_messages"
 
     message_id: Mapped[Key]
@@ -254,6 +260,7 @@ class QueueMessage(Base):
     created_at: Mapped[Ms]
     updated_at: Mapped[Ms]
     processed_at: Mapped[Ms | None]
+    is_replaying: Mapped[bool | None]
 
     __table_args__ = (
         CheckConstraint(
@@ -265,6 +272,7 @@ class QueueMessage(Base):
             name="lease",
         ),
         CheckConstraint("attempt >= 1 AND deliveries >= 0", name="attempt"),
+        CheckConstraint("NOT is_replaying OR status = 'processing'", name="replaying"),
         CheckConstraint(
             "(status IN ('completed', 'failed')) = (processed_at IS NOT NULL)", name="processed"
         ),
@@ -288,6 +296,13 @@ class QueueMessage(Base):
             "step_id",
             sqlite_where=text(UNFINISHED),
             postgresql_where=text(UNFINISHED),
+        ),
+        Index(
+            "uq_queue_replay",
+            "run_id",
+            unique=True,
+            sqlite_where=text("is_replaying"),
+            postgresql_where=text("is_replaying"),
         ),
         Index(
             "uq_queue_wake_up",
@@ -365,8 +380,10 @@ class StreamChunk(Base):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """The tables under one name prefix."""
+    """The tables under one name prefix, in one schema (None: where the connection looks)."""
 
+    prefix: str
+    schema: str | None
     metadata: MetaData
     runs: Table
     steps: Table
@@ -374,6 +391,20 @@ class Tables:
     hooks: Table
     messages: Table
     chunks: Table
+
+
+def checked_schema(schema: str) -> str:
+    """Raises: ConfigurationError for a schema name that would need quoting."""
+    if (
+        not isinstance(schema, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        or _SCHEMA.fullmatch(schema) is None
+        or schema.lower().startswith("pg_")
+    ):
+        raise ConfigurationError(
+            "schema must be up to 63 lower-case letters, digits and underscores, starting with a "
+            "letter, and not with pg_"
+        )
+    return schema
 
 
 def checked_prefix(prefix: str) -> str:
@@ -391,15 +422,17 @@ def checked_prefix(prefix: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def tables(prefix: str = "") -> Tables:
+def tables(prefix: str = "", schema: str | None = None) -> Tables:
     """The six tables, each name and index name prefixed: two Worlds can share one database."""
     metadata = Base.metadata
-    if prefix:
-        metadata = MetaData(naming_convention=NAMING)
+    if prefix or schema:
+        metadata = MetaData(naming_convention=NAMING, schema=schema)
         for table in Base.metadata.sorted_tables:
             _copy(table, metadata, prefix)
-    found = metadata.tables
+    found = {table.name: table for table in metadata.tables.values()}
     return Tables(
+        prefix=prefix,
+        schema=schema,
         metadata=metadata,
         runs=found[f"{prefix}workflow_runs"],
         steps=found[f"{prefix}workflow_steps"],
@@ -415,7 +448,7 @@ def _copy(table: Table, metadata: MetaData, prefix: str) -> None:
     copy = Table(
         prefix + table.name,
         metadata,
-        *(_column(column, prefix) for column in table.columns),
+        *(_column(column, prefix, metadata.schema) for column in table.columns),
         *(
             CheckConstraint(constraint.sqltext, name=_short(constraint))
             for constraint in table.constraints
@@ -433,9 +466,14 @@ def _copy(table: Table, metadata: MetaData, prefix: str) -> None:
         )
 
 
-def _column(column: Column[Any], prefix: str) -> Column[Any]:
+def _column(column: Column[Any], prefix: str, schema: str | None) -> Column[Any]:
     keys = [
-        ForeignKey(f"{prefix}{key.target_fullname}", ondelete=key.ondelete)
+        ForeignKey(
+            f"{schema}.{prefix}{key.target_fullname}"
+            if schema
+            else f"{prefix}{key.target_fullname}",
+            ondelete=key.ondelete,
+        )
         for key in column.foreign_keys
     ]
     return Column(

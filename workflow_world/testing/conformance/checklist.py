@@ -339,7 +339,11 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """Tests outside the suite whose names do not say the number, by pytest's node ids."""
 
 BACKENDS: Final[Mapping[str, str]] = MappingProxyType(
-    {"memory": "memory:", "sqlite": "file:workflow.db"}
+    {
+        "memory": "memory:",
+        "sqlite": "file:workflow.db",
+        "postgres": "postgresql://localhost/workflow",
+    }
 )
 """What ``tests/conformance/test_NAME.py`` runs the suite on, as a URL to ask for capabilities."""
 

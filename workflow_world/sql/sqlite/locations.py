@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from ..errors import BackendError, ConfigurationError
-from ..ids import new_ulid
-from ..registry import redact
+from ...errors import BackendError, ConfigurationError
+from ...ids import new_ulid
+from ...registry import redact
 
 _MAGIC: Final = b"SQLite format 3\0"
 _MODE: Final = 0o600

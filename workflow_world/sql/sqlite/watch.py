@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .database import Database
+    from .database import SqliteDatabase
 
 logger = logging.getLogger("workflow_world.sql")
 
@@ -34,7 +34,7 @@ class Watcher:
     """A thread of its own, so that neither a busy event loop nor a busy lane delays it."""
 
     def __init__(
-        self, database: Database, path: Path, connect: Callable[[], sqlite3.Connection]
+        self, database: SqliteDatabase, path: Path, connect: Callable[[], sqlite3.Connection]
     ) -> None:
         self._database, self._hub, self._connect = database, database.hub, connect
         self._wal = f"{os.path.realpath(path)}-wal"

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool, PoolProxiedConnection
 
-from ..errors import BackendError, InvalidRequestError
+from ...errors import BackendError, InvalidRequestError
 from .locations import Location
 
 T = TypeVar("T")

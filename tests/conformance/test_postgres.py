@@ -1,0 +1,56 @@
+"""The suite on a real Postgres: a database for each test, a pool for each handle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from servers import postgres
+
+from workflow_world.backend import Backend
+from workflow_world.clock import Clock
+from workflow_world.sql import migrate, open_backend
+from workflow_world.testing.conformance.fixtures import *  # noqa: F403
+from workflow_world.testing.conformance.fixtures import OpenHandle
+from workflow_world.testing.conformance.suite import *  # noqa: F403
+
+CHILD = """
+from workflow_world.sql import open_backend
+
+def open_handle(clock):
+    return open_backend({url!r}, clock=clock, environ={{}}, shared=False)
+"""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Server]:
+    with postgres.running() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def template(server: postgres.Server) -> Iterator[str]:
+    name = server.create()
+    migrate.upgrade(server.url(name), environ={})
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture
+def url(server: postgres.Server, template: str) -> Iterator[str]:
+    name = server.create(template)
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def open_handle(url: str) -> OpenHandle:
+    def open_one(clock: Clock) -> Backend:
+        return open_backend(url, clock=clock, environ={}, shared=False)
+
+    return open_one
+
+
+@pytest.fixture
+def child_source(url: str) -> str:
+    return CHILD.format(url=url)

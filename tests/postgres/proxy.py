@@ -1,0 +1,109 @@
+"""A TCP proxy in front of the server that loses connections where a test wants it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Literal, Self
+
+Cut = Literal["before", "after"]
+
+
+class Proxy:
+    """Forwards bytes. ``cut`` loses the connection of the next COMMIT: before the server has it,
+    or after the server has answered."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._lock = threading.Lock()
+        self._cuts: list[Cut] = []
+        self.connections = 0
+        self._open: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def cut(self, when: Cut, times: int = 1) -> None:
+        with self._lock:
+            self._cuts.extend([when] * times)
+
+    @property
+    def pending(self) -> int:
+        return len(self._cuts)
+
+    def cut_all(self) -> None:
+        """Every connection that is open now is reset."""
+        with self._lock:
+            found = list(self._open)
+        for one in found:
+            _shut(one)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _shut(self._listener)
+        self.cut_all()
+        for thread in list(self._threads):
+            thread.join(10)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                return
+            self.connections += 1
+            answered = threading.Event()
+            with self._lock:
+                self._open |= {client, server}
+            for target, arguments in (
+                (self._to_server, (client, server, answered)),
+                (self._to_client, (client, server, answered)),
+            ):
+                thread = threading.Thread(target=target, args=arguments, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _to_server(
+        self, client: socket.socket, server: socket.socket, lost: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                cut = self._take() if b"COMMIT\0" in data else None
+                if cut == "before":
+                    break
+                if cut == "after":
+                    lost.set()
+                server.sendall(data)
+        if not lost.is_set():
+            self._end(client, server)
+
+    def _to_client(
+        self, client: socket.socket, server: socket.socket, lost: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                if lost.is_set():
+                    break  # the answer to COMMIT came, and goes no further
+                client.sendall(data)
+        self._end(client, server)
+
+    def _take(self) -> Cut | None:
+        with self._lock:
+            return self._cuts.pop(0) if self._cuts else None
+
+    def _end(self, *sockets: socket.socket) -> None:
+        with self._lock:
+            self._open -= set(sockets)
+        for one in sockets:
+            _shut(one)
+
+
+def _shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()

@@ -1,0 +1,243 @@
+"""Connections that are lost: before COMMIT, during it, and with the whole server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from servers.postgres import Postgres, Server
+
+from workflow_world import World
+from workflow_world.errors import BackendError
+from workflow_world.sql.compiled import Session
+from workflow_world.sql.database import Database
+
+from .conftest import MakeWorld, Spawn
+from .helpers import QUEUE, create_run, event, eventually, log_of
+from .proxy import Proxy
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(urlsplit(server.url()).port or 5432) as found:
+        yield found
+
+
+@pytest.fixture
+async def far(make_world: MakeWorld, server: Server, name: str, proxy: Proxy) -> World:
+    """A World behind the proxy."""
+    parts = urlsplit(server.url(name))
+    netloc = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
+    world = make_world(parts._replace(netloc=netloc).geturl())
+    await world.backend.open()
+    return world
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_the_outcome_of_a_lost_commit_is_found_out(
+    far: World, proxy: Proxy, when: str
+) -> None:
+    """Whether the server had it or not: the caller hears of one success, and it is there once."""
+    proxy.cut(when)  # type: ignore[arg-type]
+    await create_run(far, "wrun_1")
+    proxy.cut(when)  # type: ignore[arg-type]
+    await far.events.create("wrun_1", event("run_started"))
+    proxy.cut(when)  # type: ignore[arg-type]
+    await far.streams.write("wrun_1", "out", b"x")
+    proxy.cut(when)  # type: ignore[arg-type]
+    message_id = await far.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k")
+    assert proxy.pending == 0
+    assert [kind for kind, _ in await log_of(far, "wrun_1")] == ["run_created", "run_started"]
+    assert (await far.streams.get_info("wrun_1", "out")).tail_index == 0
+    found = await far.backend.messages.list_messages(
+        status=None, run_id=None, queue_name=None, after=None, limit=9
+    )
+    assert [one.message_id for one in found] == [message_id]
+
+
+async def test_what_nothing_proves_is_an_unknown_outcome(far: World, proxy: Proxy) -> None:
+    """A deletion leaves no row to look for."""
+    message_id = await far.queue(QUEUE, {"runId": "wrun_1"})
+    proxy.cut("after")
+    with pytest.raises(BackendError, match="COMMIT") as caught:
+        await far.backend.messages.delete(message_id)
+    assert caught.value.code == "UNKNOWN_OUTCOME"
+    assert await far.backend.messages.get_message(message_id) is None
+
+
+async def test_a_deletion_that_was_not_applied_is_done_again(far: World, proxy: Proxy) -> None:
+    message_id = await far.queue(QUEUE, {"runId": "wrun_1"})
+    proxy.cut("before")
+    assert await far.backend.messages.delete(message_id)
+
+
+async def test_a_whole_batch_is_found_out(far: World, proxy: Proxy) -> None:
+    proxy.cut("after", 3)
+    proxy.cut("before", 3)
+    await asyncio.gather(*(create_run(far, f"wrun_{number}") for number in range(40)))
+    for number in range(40):
+        assert await log_of(far, f"wrun_{number}") == [("run_created", None)]
+
+
+async def test_all_connections_are_cut(far: World, proxy: Proxy) -> None:
+    """Idle ones, too: the next write and the next read open others."""
+    await create_run(far, "wrun_1")
+    for number in range(3):
+        proxy.cut_all()
+        await far.events.create(
+            "wrun_1", event("step_created", f"s{number}", stepName="s", input=1)
+        )
+        proxy.cut_all()
+        assert len(await log_of(far, "wrun_1")) == number + 2
+        proxy.cut_all()
+        assert (await far.runs.get("wrun_1")).run_id == "wrun_1"
+
+
+async def test_backends_are_terminated(world: World, server: Server, name: str) -> None:
+    """As an administrator does it, in the middle of writes."""
+
+    async def write(task: int) -> None:
+        for number in range(10):
+            await create_run(world, f"wrun_{task}_{number}")
+
+    tasks = [asyncio.create_task(write(task)) for task in range(8)]
+    terminate = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608
+        f" WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    )
+    while not all(task.done() for task in tasks):
+        await asyncio.to_thread(server.execute, terminate)
+        await asyncio.sleep(0.1)
+    await asyncio.gather(*tasks)
+    (count,) = server.execute("SELECT count(*) FROM workflow_runs", name)[0]
+    (events,) = server.execute("SELECT count(*) FROM workflow_events", name)[0]
+    assert (count, events) == (80, 80)
+
+
+# --- the whole server ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own() -> Iterator[Postgres]:
+    with Postgres() as found:
+        yield found
+
+
+@pytest.mark.timeout(240)
+async def test_a_server_that_is_killed_loses_nothing_acknowledged(
+    own: Postgres, make_world: MakeWorld, spawn: Spawn
+) -> None:
+    """SIGKILL of the postmaster three times in the middle of writes, and one backend's crash."""
+    url = own.url()
+    world = make_world(url)
+    await world.backend.open()
+    acknowledged: list[str] = []
+    failures: list[str] = []
+    children = [spawn("write", url, str(number)) for number in range(3)]
+    for child in children:
+        assert await asyncio.to_thread(child.line) == "ready"
+
+    def follow(child: object) -> None:
+        for line in child.process.stdout:  # type: ignore[attr-defined]
+            (failures if line.startswith("lost ") else acknowledged).append(line.strip())
+
+    followers = [asyncio.create_task(asyncio.to_thread(follow, child)) for child in children]
+    for child in children:
+        child.go()
+    for disaster in (own.kill, own.crash, own.kill, own.kill):
+        before = len(acknowledged)
+        await eventually(lambda before=before: len(acknowledged) > before + 30)
+        await asyncio.to_thread(disaster)
+        if disaster == own.kill:
+            await asyncio.to_thread(own.start)
+    before = len(acknowledged)
+    await eventually(lambda: len(acknowledged) > before + 30)
+    for child in children:
+        child.process.send_signal(signal.SIGKILL)
+    await asyncio.gather(*followers)
+
+    found = set(own.execute("SELECT run_id, event_type FROM workflow_events"))
+    for line in acknowledged:
+        run_id, kind = line.split()
+        assert (run_id, kind) in found
+    # Whole logs: dense positions, and no run without its creation.
+    gaps = own.execute(
+        "SELECT run_id FROM workflow_events GROUP BY run_id HAVING max(position) <> count(*)"
+    )
+    assert gaps == []
+    # Any that failed failed for the server's absence only.
+    assert {line.split()[1] for line in failures} <= {"Unreachable", "BackendError"}
+    await create_run(world, "wrun_after")
+
+
+async def test_a_server_that_is_away_is_one_clear_error_and_comes_back(
+    own: Postgres, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workflow_world.sql.postgres import writes
+
+    world = make_world(own.url())
+    await create_run(world, "wrun_1")
+    own.stop()
+    monkeypatch.setattr(writes, "PATIENCE_S", 0.2)
+    with pytest.raises(BackendError) as caught:
+        await create_run(world, "wrun_2")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BackendError):
+        await world.runs.get("wrun_1")
+    own.start()
+    await create_run(world, "wrun_2")
+    assert (await world.runs.get("wrun_1")).run_id == "wrun_1"
+
+
+async def test_a_write_waits_for_a_server_that_is_restarted(
+    own: Postgres, make_world: MakeWorld
+) -> None:
+    world = make_world(own.url())
+    await create_run(world, "wrun_1")
+    own.stop()
+    write = asyncio.create_task(create_run(world, "wrun_2"))
+    read = asyncio.create_task(world.runs.get("wrun_1"))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(own.start)
+    await asyncio.gather(write, read)
+
+
+# --- rows that others hold -------------------------------------------------------------------
+
+
+async def test_a_run_that_somebody_keeps_locked_fails_alone(
+    make_world: MakeWorld, url: str
+) -> None:
+    """Its writers give up after the lock timeout; others of the same batch are written."""
+    world = make_world(lock_timeout_ms=300, pool_size=1)
+    await create_run(world, "wrun_1")
+    await create_run(world, "wrun_2")
+    with psycopg.connect(url) as rival:
+        rival.execute("SELECT 1 FROM workflow_runs WHERE run_id = 'wrun_1' FOR UPDATE")
+        done = await asyncio.gather(
+            *(
+                world.events.create(run_id, event("run_started"))
+                for run_id in ("wrun_1", "wrun_2", "wrun_1")
+            ),
+            return_exceptions=True,
+        )
+        assert [isinstance(one, BackendError) for one in done] == [True, False, True]
+        assert "lock_timeout_ms" in str(done[0])
+    await world.events.create("wrun_1", event("run_started"))
+
+
+async def test_one_failing_operation_fails_alone(database: Database) -> None:
+    def bad(session: Session) -> None:
+        raise RuntimeError("boom")
+
+    store = [asyncio.create_task(database.write(lambda session: 1)) for _ in range(5)]
+    failing = asyncio.create_task(database.write(bad))
+    with pytest.raises(RuntimeError, match="boom"):
+        await failing
+    assert await asyncio.gather(*store) == [1] * 5

@@ -1,0 +1,140 @@
+"""Wake-ups of other processes: LISTEN and NOTIFY, and without them the poll."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from servers.postgres import Server
+
+from workflow_world import World
+from workflow_world.signals import QUEUE as QUEUE_TOPIC
+from workflow_world.signals import run_topic, stream_topic
+
+from .conftest import MakeWorld, Spawn
+from .helpers import PATIENCE_S, QUEUE, create_run, event, eventually
+
+pytestmark = pytest.mark.anyio
+
+LISTENING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND query LIKE 'LISTEN%'"
+)
+
+
+async def listening(server: Server, name: str, count: int) -> None:
+    await eventually(lambda: server.execute(LISTENING.format(name=name))[0][0] == count)
+
+
+@pytest.fixture
+async def pair(make_world: MakeWorld, server: Server, name: str) -> tuple[World, World]:
+    """Two Worlds with connections of their own, which both listen."""
+    worlds = make_world(), make_world(pool_size=3)
+    for world in worlds:
+        await world.backend.open()
+    await listening(server, name, 2)
+    return worlds
+
+
+@pytest.mark.parametrize(
+    ("topic", "what"),
+    [
+        (QUEUE_TOPIC, "queue"),
+        (run_topic("wrun_1"), "end"),
+        (stream_topic("wrun_1", "it's \\ 'odd' \u00fc"), "chunk"),
+    ],
+)
+async def test_a_write_of_another_handle_wakes(
+    pair: tuple[World, World], topic: str, what: str
+) -> None:
+    here, there = pair
+    await create_run(here, "wrun_1")
+    await there.events.create("wrun_1", event("run_started"))
+    subscription = here.backend.notifier.subscribe(topic)
+    while await subscription.wait(0.2):
+        pass  # what came before
+    if what == "queue":
+        await there.queue(QUEUE, {"runId": "wrun_1"})
+    elif what == "end":
+        await there.events.create("wrun_1", event("run_completed", output=1))
+    else:
+        await there.streams.write("wrun_1", "it's \\ 'odd' \u00fc", b"x")
+    assert await subscription.wait(PATIENCE_S)
+    subscription.close()
+
+
+async def test_a_write_of_another_process_wakes(
+    world: World, server: Server, name: str, url: str, spawn: Spawn
+) -> None:
+    child = spawn("chunk", url, "wrun_1", "out")
+    await asyncio.to_thread(child.line)
+    await listening(server, name, 2)
+    subscription = world.backend.notifier.subscribe(stream_topic("wrun_1", "out"))
+    while await subscription.wait(0.2):
+        pass
+    child.go()
+    assert await subscription.wait(PATIENCE_S)
+    subscription.close()
+
+
+async def test_own_notifications_are_not_heard(pair: tuple[World, World]) -> None:
+    """The hub has told of them already."""
+    here, _ = pair
+    subscription = here.backend.notifier.subscribe(QUEUE_TOPIC)
+    while await subscription.wait(0.3):
+        pass
+    await here.queue(QUEUE, {"runId": "wrun_1"})
+    assert await subscription.wait(PATIENCE_S)
+    assert not await subscription.wait(0.5)
+    subscription.close()
+
+
+async def test_very_many_topics_wake_everybody(pair: tuple[World, World]) -> None:
+    here, there = pair
+    subscription = here.backend.notifier.subscribe("anything")
+    while await subscription.wait(0.2):
+        pass
+    name = "n" * 500
+    await asyncio.gather(
+        *(there.streams.write(f"wrun_{number}", name, b"x") for number in range(120))
+    )
+    assert await subscription.wait(PATIENCE_S)
+    subscription.close()
+
+
+async def test_the_listener_comes_back(
+    pair: tuple[World, World], server: Server, name: str
+) -> None:
+    here, there = pair
+    subscription = here.backend.notifier.subscribe(QUEUE_TOPIC)
+    server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608
+        f" WHERE datname = '{name}' AND query LIKE 'LISTEN%'"
+    )
+    assert await subscription.wait(PATIENCE_S)  # everybody looks again after a reconnect
+    await listening(server, name, 2)
+    while await subscription.wait(0.2):
+        pass
+    await there.queue(QUEUE, {"runId": "wrun_1"})
+    assert await subscription.wait(PATIENCE_S)
+    subscription.close()
+
+
+@pytest.mark.parametrize("options", [{"notifications": False}, {"transaction_pooler": True}])
+async def test_without_notifications(
+    make_world: MakeWorld, server: Server, name: str, options: dict[str, bool]
+) -> None:
+    """Nobody listens, nobody notifies, and a worker finds its message by polling."""
+    world = make_world(poll_interval_ms=20, **options)
+    assert not world.backend.capabilities.notifies_processes
+    rival = make_world(pool_size=2, **options)
+    done = asyncio.Event()
+
+    async def handler(message: object, **_: object) -> None:
+        done.set()
+
+    world.create_queue_handler("__wkf_workflow_", handler)
+    await world.start()
+    await rival.queue(QUEUE, {"runId": "wrun_1"})
+    async with asyncio.timeout(PATIENCE_S):
+        await done.wait()
+    assert server.execute(LISTENING.format(name=name)) == [(0,)]

@@ -1,0 +1,161 @@
+"""Connections to Postgres: how they are made and set up, and a small pool of them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, Final, TypeAlias, cast
+
+import psycopg
+from psycopg.types.numeric import Int8Dumper
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+
+from ...errors import BackendError, WorldClosedError
+from .errors import Unreachable, connect_error
+from .location import Location
+from .options import Options
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+_PREPARED: Final = 400
+_WAIT_S: Final = 30.0
+
+
+class Connector:
+    """Makes connections in autocommit: our transactions begin with a ``BEGIN`` of our own.
+
+    With a ``given`` engine they come from it, and are taken out of its pool for good: what is set
+    on them never reaches its owner.
+    """
+
+    def __init__(self, location: Location, options: Options, given: Engine | None) -> None:
+        self._location, self._options, self._given = location, options, given
+
+    def connect(self) -> Connection:
+        """Raises: BackendError; ``Unreachable`` where a later attempt may succeed."""
+        connection = self._plain()
+        try:
+            connection.autocommit = True
+            if self._options.transaction_pooler:
+                connection.prepare_threshold = None
+            else:
+                connection.prepared_max = _PREPARED
+                run_sql(connection, set_timeouts("SET", self._options))
+        except BaseException:
+            connection.close()
+            raise
+        # One type for all whole numbers, so that a statement is prepared once.
+        connection.adapters.register_dumper(int, Int8Dumper)
+        return connection
+
+    def engine(self) -> Engine:
+        """For migrations: no statement is too long for them."""
+
+        def connect() -> Connection:
+            connection = self._plain()
+            connection.autocommit = False
+            if self._options.transaction_pooler:
+                connection.prepare_threshold = None
+            return connection
+
+        return create_engine(
+            "postgresql+psycopg://",
+            creator=connect,
+            poolclass=NullPool,
+            use_native_hstore=False,
+        )
+
+    def _plain(self) -> Connection:
+        try:
+            if self._given is not None:
+                borrowed = self._given.raw_connection()
+                connection = cast("Connection", borrowed.driver_connection)
+                borrowed.detach()
+                return connection
+            return psycopg.connect(**self._location.arguments)
+        except psycopg.Error as error:
+            raise self._refused(error) from error
+        except Exception as error:
+            original = getattr(error, "orig", None)
+            if isinstance(original, psycopg.Error):
+                raise self._refused(original) from error
+            raise
+
+    def _refused(self, error: psycopg.Error) -> BackendError:
+        return connect_error(error, self._location.label, self._location.secrets)
+
+
+def run_sql(connection: Connection, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:
+    """One statement of ours without values, or several at once: those cannot be prepared."""
+    return connection.execute(sql.encode(), prepare=False)
+
+
+def set_timeouts(command: str, options: Options) -> str:
+    """``SET`` for the connection, or ``SET LOCAL`` for the transaction."""
+    return "; ".join(f"{command} {name} = {value}" for name, value in options.timeouts.items())
+
+
+class Pool:
+    """At most ``size`` connections, the one used last first. Thread-safe."""
+
+    def __init__(self, connect: Callable[[], Connection], size: int) -> None:
+        self._connect = connect
+        self._free = threading.Semaphore(size)
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    @contextlib.contextmanager
+    def connection(self) -> Generator[Connection]:
+        """A connection without a transaction; what comes back with one is closed.
+
+        Raises: BackendError, WorldClosedError.
+        """
+        if not self._free.acquire(timeout=_WAIT_S):
+            raise Unreachable(f"Postgres: no connection became free within {_WAIT_S:g} s")
+        try:
+            connection = self._take()
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+        finally:
+            self._free.release()
+
+    def forget_idle(self) -> None:
+        """One connection was lost: the others probably were, too."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            _close(connection)
+
+    def close(self) -> None:
+        self._closed = True
+        self.forget_idle()
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._closed:
+                raise WorldClosedError("This World's database is closed")
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give_back(self, connection: Connection) -> None:
+        idle = psycopg.pq.TransactionStatus.IDLE
+        if connection.closed or connection.pgconn.transaction_status != idle:
+            _close(connection)
+            return
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        _close(connection)
+
+
+def _close(connection: Connection) -> None:
+    with contextlib.suppress(Exception):
+        connection.close()

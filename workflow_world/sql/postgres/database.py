@@ -1,0 +1,166 @@
+"""One Postgres database of this process: its lanes, its pool, its wake-ups."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import zlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Final, TypeVar
+
+from sqlalchemy.engine import Engine
+
+from ...backend import Capabilities, Presence
+from ...clock import Clock
+from ...ids import new_ulid
+from ..database import Database
+from ..lane import NO_LOCKS, Lane, Locks, Operation
+from ..tables import tables
+from .connections import Connector, Pool, run_sql
+from .errors import translated
+from .listener import Listener
+from .location import Location
+from .migrations import bring_up
+from .options import Options
+from .reads import Reads
+from .server_clock import ServerClock
+from .transaction import SERVER_TIME, Transactions
+from .writes import Writes
+
+T = TypeVar("T")
+
+_MAX_LANES: Final = 4
+_MAX_READERS: Final = 4
+_MAX_BATCH: Final = 256
+
+
+class _Nothing:
+    """A worker's presence proves nothing here: the end of a lease decides."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+class PostgresDatabase(Database):
+    """A few write lanes, each with one transaction at a time; see ``Database``.
+
+    A run's writes are in one lane, so that they share transactions instead of waiting for each
+    other's locks.
+    """
+
+    concurrent = True
+
+    def __init__(
+        self,
+        location: Location,
+        options: Options,
+        *,
+        clock: Clock,
+        prefix: str,
+        auto_migrate: bool,
+        engine: Engine | None,
+    ) -> None:
+        super().__init__(tables(prefix, options.schema), clock=clock)
+        self.location, self.options = location, options
+        self.skips_locked = options.claim_strategy == "skip_locked"
+        self._auto_migrate = auto_migrate
+        connector = Connector(location, options, engine)
+        self._engine = connector.engine()
+        self._pool = Pool(connector.connect, options.pool_size)
+        self._server_clock = ServerClock(clock)
+        channel, origin = _channel(prefix, options.schema), new_ulid()
+        transactions = Transactions(
+            connector.connect,
+            self.tables,
+            self.dialect,
+            self._server_clock,
+            options,
+            channel=channel,
+            origin=origin,
+        )
+        writes = Writes(self._pool, transactions)
+        reads = Reads(self._pool, self.dialect, self._server_clock, options)
+        lanes = max(1, min(_MAX_LANES, options.pool_size // 2))
+        readers = min(_MAX_READERS, options.pool_size)
+        self._writes = [
+            Lane(
+                f"workflow-world-writer-{number}", writes.transact, threads=1, max_batch=_MAX_BATCH
+            )
+            for number in range(lanes)
+        ]
+        self._reads = Lane("workflow-world-reader", reads.look, threads=readers, max_batch=16)
+        self._glances = Lane("workflow-world-glancer", reads.glance, threads=readers, max_batch=1)
+        self._next = itertools.count()
+        self._listener = (
+            Listener(connector.connect, self.hub, channel=channel, origin=origin)
+            if options.notifies
+            else None
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="postgres",
+            notifies_processes=self._listener is not None,
+            max_chunk_bytes=256 << 20,
+            max_payload_bytes=256 << 20,
+        )
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def prepare(self) -> None:
+        """Nothing is known before connecting."""
+
+    def translated(self) -> AbstractContextManager[None]:
+        return translated()
+
+    async def write(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T:
+        return await self._lane(locks).submit(operation, repeatable=repeatable, locks=locks)
+
+    def write_blocking(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T:
+        return self._lane(locks).submit_blocking(operation, repeatable=repeatable, locks=locks)
+
+    async def read(self, operation: Operation[T]) -> T:
+        return await self._reads.submit(operation)
+
+    async def glance(self, operation: Operation[T]) -> T:
+        return await self._glances.submit(operation)
+
+    async def announce(self, free_all: Callable[[], Awaitable[int]]) -> Presence:
+        return _Nothing()
+
+    def _open(self, revision: str) -> None:
+        with translated():
+            bring_up(self._engine, self.tables, revision, migrate=self._auto_migrate)
+            with self._pool.connection() as connection:
+                row = run_sql(connection, SERVER_TIME).fetchone()
+                assert row is not None
+                self._server_clock.learn(row[0])
+        if self._listener is not None:
+            self._listener.start()
+
+    def _close(self) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+        for lane in (*self._writes, self._reads, self._glances):
+            lane.close()
+        self._pool.close()
+        self._engine.dispose()
+
+    def _lane(self, locks: Locks) -> Lane:
+        place = locks.place
+        number = zlib.crc32(place.encode("utf-8", "replace")) if place else next(self._next)
+        return self._writes[number % len(self._writes)]
+
+
+def _channel(prefix: str, schema: str | None) -> str:
+    """A channel per set of tables; all of a database's clients derive the same."""
+    name = f"{schema or ''}.{prefix}".encode()
+    return f"workflow_world_{hashlib.sha256(name).hexdigest()[:16]}"

@@ -1,0 +1,106 @@
+"""Errors of psycopg and of the server, as one clear line each, without values and secrets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterable
+from typing import Final
+
+import psycopg
+
+from ...errors import BackendError, InvalidRequestError, WorldError
+
+
+class Unreachable(BackendError):
+    """No connection could be made; the next attempt may succeed."""
+
+
+CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
+"""Another transaction was first: serialization failure, deadlock, unique violation."""
+
+LOCK_NOT_AVAILABLE: Final = "55P03"
+UNKNOWN_OUTCOME: Final = "UNKNOWN_OUTCOME"
+_GONE: Final = ("57P01", "57P02", "57P03", "57P05", "25P03")
+"""The server ended the connection, saying so."""
+
+_PERMANENT: Final = (
+    ("password authentication failed", "check the user and the password"),
+    ("no password supplied", "the server wants a password"),
+    ("authentication failed", "check the user and how it may log in"),
+    ("no pg_hba.conf entry", "the server does not let this user in from here"),
+    ("does not exist", "create it, or name another"),
+    ("permission denied", "grant the role the right to connect"),
+    ("is not permitted to log in", "use a role with LOGIN"),
+    ("certificate", "check sslmode and sslrootcert"),
+    ("does not support ssl", "check sslmode"),
+    ("invalid connection option", "remove it from the URL"),
+    ("invalid sslmode", "check sslmode"),
+    ("failed to resolve host", "check the host in the URL"),
+    ("could not translate host name", "check the host in the URL"),
+)
+
+_HINTS: Final = {
+    "42501": "grant the role the rights it needs",
+    "25006": "this server is a standby, or read-only: connect to the primary",
+    "53100": "free some space on the server",
+    "53300": "lower pool_size, or raise max_connections",
+    "42P01": "the tables are missing: run 'workflow-world db upgrade', or check schema",
+    "42703": "the tables are of another version: run 'workflow-world db upgrade'",
+    "57014": "raise statement_timeout_ms",
+    LOCK_NOT_AVAILABLE: "another transaction holds the row for longer than lock_timeout_ms",
+}
+
+
+def is_lost(error: psycopg.Error, connection: psycopg.Connection[object]) -> bool:
+    """Whether the connection is gone, so that a transaction that was open is undone."""
+    return bool(connection.closed) or error.sqlstate in _GONE
+
+
+def connect_error(error: psycopg.Error, label: str, secrets: Iterable[str]) -> BackendError:
+    """``Unreachable`` where a later attempt may succeed."""
+    reason = _one_line(str(error))
+    for secret in secrets:
+        reason = reason.replace(secret, "***")
+    lower = reason.lower()
+    for mark, hint in _PERMANENT:
+        if mark in lower:
+            return BackendError(f"Postgres at {label}: {reason} ({hint})")
+    return Unreachable(f"Postgres at {label}: {reason}")
+
+
+def backend_error(error: psycopg.Error) -> WorldError:
+    """The server's own first line: the others may have values in them."""
+    state = error.sqlstate or ""
+    reason = error.diag.message_primary or _one_line(str(error))
+    if "NUL" in reason and not state:
+        return InvalidRequestError("Text with NUL characters cannot be stored in Postgres")
+    if state == "22003":
+        return InvalidRequestError("A number is too large to be stored")
+    if state == "54000":
+        return InvalidRequestError(f"A name is too long to be stored in Postgres: {reason}")
+    code = "CONSTRAINT" if state.startswith("23") else "BACKEND"
+    hint = _HINTS.get(state)
+    return BackendError(f"Postgres: {reason}" + (f" ({hint})" if hint else ""), code=code)
+
+
+@contextlib.contextmanager
+def translated() -> Generator[None]:
+    """Driver errors become ours; no message holds a parameter."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise backend_error(error) from error
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("Text with lone surrogates cannot be stored") from error
+    except OverflowError as error:
+        raise InvalidRequestError("A number is too large to be stored") from error
+    except Exception as error:
+        original = getattr(error, "orig", None)
+        if isinstance(original, psycopg.Error):
+            raise backend_error(original) from error
+        raise
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else "no reason given"

@@ -1,0 +1,67 @@
+"""Postgres URLs, as SQLAlchemy and libpq spell them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy.engine import Dialect, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ...errors import ConfigurationError
+from ...registry import redact
+
+_DEFAULTS: Final = {
+    "application_name": "workflow-world",
+    "connect_timeout": "10",
+    # A server that went away without a word is noticed within half a minute.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where a database is: ``label`` for messages, ``arguments`` for the driver."""
+
+    label: str
+    arguments: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return tuple(
+            str(value)
+            for name, value in self.arguments.items()
+            if value and name in ("password", "sslpassword", "passfile")
+        )
+
+
+def locate(url: str) -> Location:
+    """``postgresql://user:password@host:port/database?parameters``; parameters are libpq's.
+
+    Raises: ConfigurationError; its text has no secret.
+    """
+    scheme, _, rest = url.partition(":")
+    # Without the slashes nobody could say where a password ends.
+    label = redact(url) if rest.startswith("//") else f"{scheme}:…"
+    if scheme.lower() not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise ConfigurationError(f"{label}: write postgresql:// or postgresql+psycopg://")
+    arguments = _arguments(f"postgresql+psycopg:{rest}") if rest.startswith("//") else None
+    if arguments is None:
+        raise ConfigurationError(
+            f"{label} is no Postgres URL: write postgresql://user:password@host:port/database, "
+            "with special characters percent-encoded"
+        )
+    return Location(label=label, arguments={**_DEFAULTS, **arguments})
+
+
+def _arguments(url: str) -> dict[str, Any] | None:
+    """None for a text that is no URL: the reason could have the password in it."""
+    try:
+        dialect: Dialect = make_url(url).get_dialect()()
+        arguments: dict[str, Any] = dict(dialect.create_connect_args(make_url(url))[1])
+        return arguments
+    except (ArgumentError, ValueError):
+        return None

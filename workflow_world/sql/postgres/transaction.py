@@ -1,0 +1,210 @@
+"""One write transaction on one connection: how it begins, locks, commits, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import Text, any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Dialect
+
+from ... import faults
+from ...errors import BackendError
+from ..compiled import Statement
+from ..lane import Job
+from ..tables import Tables
+from .connections import Connection, run_sql, set_timeouts
+from .errors import UNKNOWN_OUTCOME, Unreachable, is_lost
+from .options import Options
+from .server_clock import ServerClock
+from .session import PostgresSession, payload_of, quoted
+
+_ASK_S: Final = 10.0
+_PAUSE_S: Final = 0.05
+_IN_THE_FUTURE: Final = "22023"
+_APART_LOCK_TIMEOUT_MS: Final = 250
+
+
+class NotApplied(Exception):
+    """The connection was lost, and the transaction was provably undone."""
+
+
+class Transactions:
+    """Begins and ends the write transactions of one database."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        tables: Tables,
+        dialect: Dialect,
+        clock: ServerClock,
+        options: Options,
+        *,
+        channel: str,
+        origin: str,
+    ) -> None:
+        self._connect, self._tables, self._dialect = connect, tables, dialect
+        self._clock, self._options = clock, options
+        self._channel, self._origin = channel, origin
+        local = f"; {set_timeouts('SET LOCAL', options)}" if options.transaction_pooler else ""
+        # The transaction's number, to ask for it should the answer to COMMIT be lost.
+        number = "pg_current_xact_id()::text"
+        if options.claim_strategy == "conditional_update":
+            number = "NULL"
+        self._begin = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE{local}; {SERVER_TIME}, {number}"
+        )
+
+    def begin(self, connection: Connection) -> Transaction:
+        cursor = run_sql(connection, self._begin)
+        milliseconds, number = _last_row(cursor)
+        self._clock.learn(milliseconds)
+        session = PostgresSession(connection.cursor(binary=True), self._dialect, self._clock.now)
+        return Transaction(self, connection, session, number)
+
+    # --- locks ---------------------------------------------------------------------------
+
+    def lock(self, transaction: Transaction, jobs: Iterable[Job[Any]]) -> None:
+        """Lock what the jobs are about, in an order that is the same for all: no two batches
+        then wait for each other. A lone message is locked by the statement that changes it."""
+        runs = {run_id for job in jobs for run_id in job.locks.runs}
+        messages = {message_id for job in jobs for message_id in job.locks.messages}
+        if runs:
+            transaction.session.all(self._lock_runs, ids=sorted(runs))
+        if len(messages) > 1:
+            transaction.session.all(self._lock_messages, ids=sorted(messages))
+
+    @cached_property
+    def _lock_runs(self) -> Statement:
+        return _locking("lock runs", self._tables.runs.c.run_id)
+
+    @cached_property
+    def _lock_messages(self) -> Statement:
+        return _locking("lock messages", self._tables.messages.c.message_id)
+
+    # --- the end -------------------------------------------------------------------------
+
+    def commit(self, transaction: Transaction) -> None:
+        """Raises: NotApplied, BackendError with code UNKNOWN_OUTCOME, the server's error."""
+        session, connection = transaction.session, transaction.connection
+        faults.point("before commit")
+        notify = ""
+        if session.topics and self._options.notifies:
+            payload = quoted(payload_of(self._origin, session.topics))
+            notify = f"NOTIFY {self._channel}, {payload}; "
+        try:
+            cursor = run_sql(connection, f"{notify}COMMIT")
+            for _ in _results(cursor):
+                pass
+        except psycopg.Error as error:
+            if not is_lost(error, connection):
+                raise  # the server answered, and committed nothing
+            self._find_out(transaction, error)
+            return
+        if cursor.statusmessage != "COMMIT":
+            raise BackendError("Postgres: the transaction was undone; nothing was written")
+
+    def _find_out(self, transaction: Transaction, error: psycopg.Error) -> None:
+        """The answer to a COMMIT was lost. Returns if the transaction was committed.
+
+        ``aborted`` is certain. ``committed`` could be said of a later transaction, for a server
+        that crashed may give a number twice: so a row of ours has to be there, too.
+        """
+        deadline = time.monotonic() + _ASK_S
+        while transaction.number is not None and time.monotonic() < deadline:
+            try:
+                with self._connect() as connection:
+                    state = self._state_of(connection, transaction.number)
+                    if state == "aborted":
+                        raise NotApplied
+                    if state == "committed" and self._is_proved(connection, transaction):
+                        return
+                    if state != "in progress":
+                        break
+            except Unreachable:
+                pass
+            except psycopg.Error:
+                pass
+            time.sleep(_PAUSE_S)
+        raise BackendError(
+            "Postgres: the connection was lost during COMMIT; what it wrote may be there or not",
+            code=UNKNOWN_OUTCOME,
+        ) from error
+
+    def _state_of(self, connection: Connection, number: str) -> str | None:
+        try:
+            row = connection.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()
+        except psycopg.Error as error:
+            if error.sqlstate == _IN_THE_FUTURE:
+                return "aborted"  # this server never heard of it
+            raise
+        return None if row is None else row[0]
+
+    def _is_proved(self, connection: Connection, transaction: Transaction) -> bool:
+        proof = transaction.session.proof
+        if proof is None:
+            return False
+        session = PostgresSession(connection.cursor(binary=True), self._dialect, self._clock.now)
+        return session.one(proof[0], **proof[1]) is not None
+
+
+class Transaction:
+    """An open one. ``number`` is the server's for it, where it has such."""
+
+    def __init__(
+        self,
+        owner: Transactions,
+        connection: Connection,
+        session: PostgresSession,
+        number: str | None,
+    ) -> None:
+        self._owner, self.connection, self.session = owner, connection, session
+        self.number = number
+
+    def execute(self, sql: str) -> None:
+        run_sql(self.connection, sql)
+
+    def lock(self, jobs: Iterable[Job[Any]]) -> None:
+        self._owner.lock(self, list(jobs))
+
+    def hurry(self) -> None:
+        """From now on wait for a lock for a moment only."""
+        self.execute(f"SET LOCAL lock_timeout = {_APART_LOCK_TIMEOUT_MS}")
+
+    def commit(self) -> None:
+        self._owner.commit(self)
+
+    def roll_back(self) -> None:
+        """Never raises: a connection that cannot is not used again."""
+        try:
+            if not self.connection.closed:
+                self.execute("ROLLBACK")
+        except psycopg.Error:
+            self.connection.close()
+
+
+SERVER_TIME: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+def _locking(name: str, key: Any) -> Statement:
+    wanted = any_(bindparam("ids", type_=ARRAY(Text)))
+    return Statement(name, select(key).where(key == wanted).order_by(key).with_for_update())
+
+
+def _results(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Iterator[None]:
+    """Step through the results of several statements that were sent as one."""
+    yield
+    while cursor.nextset():
+        yield
+
+
+def _last_row(cursor: psycopg.Cursor[tuple[Any, ...]]) -> tuple[Any, ...]:
+    for _ in _results(cursor):
+        pass
+    row = cursor.fetchone()
+    assert row is not None
+    return row

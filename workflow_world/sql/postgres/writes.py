@@ -1,0 +1,157 @@
+"""Batches of writes: one transaction each, once more where that is safe, apart where one fails."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from ... import faults
+from ...errors import WorldClosedError
+from ..lane import Job
+from .connections import Connection, Pool
+from .errors import CONFLICTS, UNKNOWN_OUTCOME, Unreachable, is_lost, translated
+from .transaction import NotApplied, Transaction, Transactions
+
+T = TypeVar("T")
+
+PATIENCE_S: Final = 5.0
+"""How long a batch waits for a server that went away, such as one that is restarted."""
+_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.5
+_CONFLICT_PAUSE_S: Final = 0.002
+_CONFLICTS: Final = 8
+
+
+class _Lost(Exception):
+    """The connection is gone, and with it all that was not committed."""
+
+
+class Retry:
+    """Counts what may be tried again, and pauses in between."""
+
+    def __init__(self) -> None:
+        self._deadline = time.monotonic() + PATIENCE_S
+        self._pause = _PAUSE_S
+        self._conflicts = 0
+
+    def after_loss(self) -> bool:
+        return time.monotonic() < self._deadline and self._wait()
+
+    def after_conflict(self) -> bool:
+        self._conflicts += 1
+        if self._conflicts == _CONFLICTS:
+            return False
+        _sleep(_CONFLICT_PAUSE_S * 1.5**self._conflicts)
+        return True
+
+    def _wait(self) -> bool:
+        _sleep(self._pause)
+        self._pause = min(self._pause * 1.5, _LONGEST_PAUSE_S)
+        return True
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311
+
+
+def repeated(action: Callable[[Connection], T], pool: Pool) -> T:
+    """The action on a connection; on another one while connections are lost or refused, and again
+    while another transaction was first. So it must have written nothing when it raises.
+
+    Raises: what the action raises; ``Unreachable`` once patience is at its end.
+    """
+    retry = Retry()
+    while True:
+        try:
+            with pool.connection() as connection, _noticing_loss(connection):
+                return action(connection)
+        except (_Lost, NotApplied) as error:
+            pool.forget_idle()
+            if not retry.after_loss():
+                raise Unreachable("Postgres: the connection was lost, again and again") from error
+        except Unreachable:
+            if not retry.after_loss():
+                raise
+        except psycopg.Error as error:
+            if error.sqlstate not in CONFLICTS or not retry.after_conflict():
+                raise
+
+
+@contextmanager
+def _noticing_loss(connection: Connection) -> Generator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_lost(error, connection):
+            raise _Lost from error
+        raise
+
+
+class Writes:
+    """The write lanes' work."""
+
+    def __init__(self, pool: Pool, transactions: Transactions) -> None:
+        self._pool, self._transactions = pool, transactions
+
+    def transact(self, jobs: Sequence[Job[Any]]) -> None:
+        """Optimistic: no savepoints. If an operation fails, undo all, then run each in its own."""
+        batch = sorted(jobs, key=lambda job: job.locks.place)
+        with translated():
+            try:
+                self._together(batch)
+            except (Unreachable, WorldClosedError):
+                raise
+            except Exception as error:
+                if len(batch) == 1 or getattr(error, "code", None) == UNKNOWN_OUTCOME:
+                    raise
+                self._apart(batch)
+            # Outside: what was committed must not run again, whatever fails now.
+            faults.point("after commit")
+
+    def _together(self, jobs: Sequence[Job[Any]]) -> None:
+        def run(transaction: Transaction) -> None:
+            transaction.lock(jobs)
+            for job in jobs:
+                job.run(transaction.session)
+
+        self._repeat(run)
+
+    def _apart(self, jobs: Sequence[Job[Any]]) -> None:
+        """The same batch once more, a savepoint around each, so that one failure is one failure."""
+
+        def run(transaction: Transaction) -> None:
+            transaction.hurry()
+            for job in jobs:
+                self._alone(transaction, job)
+
+        self._repeat(run)
+
+    def _alone(self, transaction: Transaction, job: Job[Any]) -> None:
+        transaction.execute("SAVEPOINT one")
+        try:
+            with translated():
+                transaction.lock([job])
+                job.run(transaction.session)
+        except Exception as error:
+            if transaction.connection.closed:
+                raise
+            job.error = error
+            transaction.execute("ROLLBACK TO SAVEPOINT one")
+        transaction.execute("RELEASE SAVEPOINT one")
+
+    def _repeat(self, run: Callable[[Transaction], None]) -> None:
+        def once(connection: Connection) -> None:
+            transaction = self._transactions.begin(connection)
+            try:
+                run(transaction)
+                transaction.commit()
+            except BaseException:
+                transaction.roll_back()
+                raise
+
+        repeated(once, self._pool)

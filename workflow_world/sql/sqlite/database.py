@@ -1,0 +1,301 @@
+"""One SQLite database of this process: its write lane, its read lane, its wake-ups."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.pool import PoolProxiedConnection
+
+from ... import faults
+from ...backend import Capabilities
+from ...clock import Clock
+from ...errors import BackendError, WorldError
+from ..compiled import Session
+from ..database import Database
+from ..heads import Heads
+from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
+from ..migrate import bring_up_to_date, check_version, version_of
+from ..tables import tables
+from .connections import Synchronous, engine_on, retrying, translated, use_wal
+from .locations import Location, prepare
+from .presence import FilePresence, announce
+from .watch import Watcher
+
+T = TypeVar("T")
+
+_READERS: Final = 4
+
+
+_CAPABILITIES: Final = Capabilities(
+    name="sqlite",
+    durable=True,
+    cross_process=True,
+    notifies_processes=True,
+    constraints=True,
+    max_chunk_bytes=512 << 20,
+    max_payload_bytes=512 << 20,
+)
+_IN_MEMORY: Final = Capabilities(
+    name="sqlite (memory)",
+    durable=False,
+    cross_process=False,
+    constraints=True,
+    max_chunk_bytes=512 << 20,
+    max_payload_bytes=512 << 20,
+)
+
+
+class SqliteDatabase(Database):
+    """One write lane, for SQLite has one writer; see ``Database``."""
+
+    def __init__(
+        self,
+        location: Location,
+        *,
+        clock: Clock,
+        prefix: str,
+        synchronous: Synchronous,
+        auto_migrate: bool,
+        engine: Engine | None,
+    ) -> None:
+        super().__init__(tables(prefix), clock=clock)
+        self.location = location
+        self.heads = self._heads = Heads()
+        self.commits = self._changes = 0
+        self._prefix, self._auto_migrate = prefix, auto_migrate
+        self._synchronous: Synchronous = synchronous
+        self._flushes = True
+        self._engine = engine_on(location, synchronous, engine)
+        self._writer: PoolProxiedConnection | None = None
+        self._connections: list[PoolProxiedConnection] = []
+        self._local = threading.local()
+        self._glance = threading.Lock()
+        self._glancer: DBAPICursor | None = None
+        self._writes = Lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
+        self._reads = Lane("workflow-world-reader", self._look, threads=_READERS, max_batch=16)
+        self._watcher: Watcher | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _IN_MEMORY if self.location.path is None else _CAPABILITIES
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def translated(self) -> AbstractContextManager[None]:
+        return translated()
+
+    def _open(self, revision: str) -> None:
+        self.prepare()
+        try:
+            with translated():
+                # One connection stays: it keeps a database in memory alive.
+                self._bring_up(retrying(self._connect), revision)
+        except BaseException:
+            self._disconnect()
+            raise
+        if self.location.path is not None:
+            self._watcher = Watcher(self, self.location.path, self._watch_connection)
+            self._watcher.start()
+
+    def prepare(self) -> None:
+        """Check the file before SQLite touches it. Raises: BackendError."""
+        if self.location.path is not None:
+            prepare(self.location.path, create=self._auto_migrate)
+
+    def _close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+        self._writes.close()
+        self._reads.close()
+        with self._glance:
+            self._is_open = False
+            self._disconnect()
+        self._engine.dispose()
+
+    async def announce(self, free_all: Callable[[], Awaitable[int]]) -> FilePresence:
+        return await announce(self.location.path, free_all)
+
+    async def write(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T:
+        """A batch of nothing but ``repeatable`` operations is committed without a flush. A later
+        flush covers it, for there is one log. ``locks`` say nothing here: one writes at a time.
+        """
+        return await self._writes.submit(operation, repeatable=repeatable)
+
+    def write_blocking(
+        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+    ) -> T:
+        return self._writes.submit_blocking(operation, repeatable=repeatable)
+
+    async def read(self, operation: Operation[T]) -> T:
+        return await self._reads.submit(operation)
+
+    async def glance(self, operation: Operation[T]) -> T:
+        """It runs on the caller's thread, for a hop to another one costs more than the statement
+        (measured: 170 against 40 microseconds). If SQLite would have to wait, it does hop.
+        """
+        if self._glance.acquire(blocking=False):
+            try:
+                if self._is_open:
+                    with translated():
+                        return operation(self._session(self._glance_cursor()))
+            except BackendError:
+                pass  # the read lane tells what is wrong, or waits
+            finally:
+                self._glance.release()
+        return await self.read(operation)
+
+    def _glance_cursor(self) -> sqlite3.Cursor:
+        if self._glancer is None:
+            self._glancer = self._connect().cursor()
+            self._glancer.execute("PRAGMA busy_timeout=0")
+        return cast("sqlite3.Cursor", self._glancer)
+
+    def look_for_others(self) -> None:
+        """Have the lane notice other connections' commits: it knows its own apart."""
+        with contextlib.suppress(WorldError):
+            self._writes.post(lambda session: None)
+
+    # --- reading -------------------------------------------------------------------------
+
+    def _look(self, jobs: Sequence[Job[Any]]) -> None:
+        with translated():
+            cursor = self._reader_cursor()
+            session = self._session(cursor)
+            cursor.execute("BEGIN")
+            try:
+                for job in jobs:
+                    try:
+                        with translated():
+                            job.run(session)
+                    except Exception as error:
+                        job.error = error
+            finally:
+                retrying(lambda: cursor.execute("COMMIT"))
+
+    def _reader_cursor(self) -> sqlite3.Cursor:
+        cursor: sqlite3.Cursor | None = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self._local.cursor = cast("sqlite3.Cursor", self._connect().cursor())
+        return cursor
+
+    # --- writing -------------------------------------------------------------------------
+
+    def _transact(self, jobs: Sequence[Job[Any]]) -> None:
+        """Optimistic: no savepoints. If an operation fails, undo all, then run each in its own."""
+        with translated():
+            cursor = self._writer_cursor()
+            try:
+                self._flush(cursor, not all(job.repeatable for job in jobs))
+                self._begin(cursor)
+                session = self._session(cursor)
+                for job in jobs:
+                    job.run(session)
+                self._commit(cursor)
+            except Exception:
+                self._roll_back(cursor)
+                if len(jobs) == 1:
+                    raise
+                self._transact_apart(self._writer_cursor(), jobs)
+            # Outside: what was committed must not run again, whatever fails now.
+            faults.point("after commit")
+
+    def _transact_apart(self, cursor: sqlite3.Cursor, jobs: Sequence[Job[Any]]) -> None:
+        """The same batch once more, a savepoint around each, so that one failure is one failure."""
+        try:
+            self._flush(cursor, True)
+            self._begin(cursor)
+            for job in jobs:
+                cursor.execute("SAVEPOINT one")
+                try:
+                    with translated():
+                        job.run(self._session(cursor))
+                except Exception as error:
+                    if not cursor.connection.in_transaction:
+                        raise  # SQLite undid everything, as it does when the disk is full
+                    job.error = error
+                    cursor.execute("ROLLBACK TO one")
+                    self._heads.forget()
+                cursor.execute("RELEASE one")
+            self._commit(cursor)
+        except Exception:
+            self._roll_back(cursor)
+            raise
+
+    def _flush(self, cursor: sqlite3.Cursor, flush: bool) -> None:
+        """Whether the coming commit waits for the disk; cannot be set within a transaction."""
+        if self._synchronous == "full" and flush != self._flushes:
+            cursor.execute(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
+            self._flushes = flush
+
+    def _begin(self, cursor: sqlite3.Cursor) -> None:
+        retrying(lambda: cursor.execute("BEGIN IMMEDIATE"))
+        self._changes = cursor.connection.total_changes
+        if self._heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0]):
+            self.hub.notify_all()
+
+    def _commit(self, cursor: sqlite3.Cursor) -> None:
+        faults.point("before commit")
+        # In memory there is no WAL: a commit waits for readers.
+        retrying(lambda: cursor.execute("COMMIT"))
+        if cursor.connection.total_changes != self._changes:
+            self.commits += 1
+
+    def _roll_back(self, cursor: sqlite3.Cursor) -> None:
+        self._heads.forget()
+        try:
+            if cursor.connection.in_transaction:
+                cursor.execute("ROLLBACK")
+        except sqlite3.Error:
+            # The connection is beyond use; the next batch opens another.
+            self._writer = None
+
+    def _writer_cursor(self) -> sqlite3.Cursor:
+        if self._writer is None:
+            self._writer, self._flushes = self._connect(), True
+            # SQLite's own busy handler backs off to 100 ms and starves some of many writers
+            # (measured); the jittered retry of ``_begin`` keeps shares even.
+            self._writer.cursor().execute("PRAGMA busy_timeout=0")
+        return cast("sqlite3.Cursor", self._writer.cursor())
+
+    def _session(self, cursor: sqlite3.Cursor) -> Session:
+        return Session(cursor, self.dialect, self.clock.now)
+
+    # --- connections ---------------------------------------------------------------------
+
+    def _connect(self) -> PoolProxiedConnection:
+        connection = self._engine.raw_connection()
+        self._connections.append(connection)
+        return connection
+
+    def _watch_connection(self) -> sqlite3.Connection:
+        return cast("sqlite3.Connection", self._connect().driver_connection)
+
+    def _disconnect(self) -> None:
+        for connection in self._connections:
+            with contextlib.suppress(Exception):
+                connection.close()
+        self._connections.clear()
+        self._writer = self._glancer = None
+
+    def _bring_up(self, connection: PoolProxiedConnection, revision: str) -> None:
+        """Look before anything is altered: a database that is refused stays as it is."""
+        with self._engine.connect().execution_options(ro=True) as reader:
+            if self._auto_migrate:
+                version_of(reader, self._prefix)
+            else:
+                check_version(reader, self._prefix)
+        if self.location.path is not None:
+            use_wal(connection)
+        if self._auto_migrate:
+            retrying(lambda: bring_up_to_date(self._engine, self._prefix, revision))
