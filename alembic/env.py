@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from alembic import context
 from workflow_world.factory import DEFAULT_URL, URL_VARIABLES
 from workflow_world.settings import env_text
 from workflow_world.sql import open_engine
 from workflow_world.sql.migrate import VERSION_TABLE
-from workflow_world.sql.tables import tables
+from workflow_world.sql.tables import Tables, tables
 
 config = context.config
 PREFIX = str(
@@ -62,6 +63,13 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def run_on(engine: Engine, lock: Callable[[Connection, Tables], None] | None = None) -> None:
+    with engine.begin() as connection:
+        if lock is not None:
+            lock(connection, TABLES)
+        run(connection)
+
+
 if context.is_offline_mode():
     configure(None, "postgresql" if url().startswith("postgres") else "sqlite")
     with context.begin_transaction():
@@ -71,7 +79,12 @@ elif (given := config.attributes.get("connection")) is not None:
 else:
     engine = open_engine(url())
     try:
-        with engine.begin() as own:
-            run(own)
+        if engine.dialect.name == "postgresql":
+            from workflow_world.sql.postgres import migrations
+
+            # The schema has to be there, and of several that start at once one migrates.
+            migrations.retrying(lambda: run_on(engine, migrations.lock))
+        else:
+            run_on(engine)
     finally:
         engine.dispose()

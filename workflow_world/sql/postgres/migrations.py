@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import Final
 
 import psycopg
@@ -38,11 +39,18 @@ def bring_up(engine: Engine, tables: Tables, revision: str, *, migrate: bool) ->
             return
         if version_of(connection, prefix, schema) == HEAD and revision in ("head", HEAD):
             return
+    retrying(
+        lambda: bring_up_to_date(
+            engine, prefix, revision, schema=schema, lock=lambda one: lock(one, tables)
+        )
+    )
+
+
+def retrying(migrate: Callable[[], None]) -> None:
+    """Again while another process makes the same thing at the same moment."""
     for attempt in range(_TRIES):
         try:
-            bring_up_to_date(
-                engine, prefix, revision, schema=schema, lock=lambda one: lock(one, tables)
-            )
+            migrate()
             return
         except Exception as error:
             original = getattr(error, "orig", error)
