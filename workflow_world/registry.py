@@ -83,6 +83,10 @@ def open_backend(
 def redact(url: str) -> str:
     """The URL without password, token, query or fragment, for logs and errors."""
     scheme, slashes, rest = url.partition("//")
+    if not slashes and "@" in url and not url.lower().startswith(("file:", "sqlite:")):
+        # Somebody left the slashes out: what is before the @ may be a password all the same.
+        head, _, tail = url.partition(":")
+        return f"{head}:***@{_QUERY.split(tail.rpartition('@')[2])[0]}"
     if slashes and "@" in rest and scheme.lower() not in ("file:", "sqlite:"):
         # Up to the last @, for a password may hold any of the marks that end it elsewhere.
         credentials, _, host = rest.rpartition("@")

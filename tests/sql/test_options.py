@@ -116,6 +116,9 @@ async def test_an_empty_prefix_is_none(url: str) -> None:
         ("postgresql://user:s3@cret@host/db", "postgresql://user:***@host/db"),
         ("libsql://host/?authToken=s3cret", "libsql://host/?…"),
         ("libsql://host?tls=1&authToken=s3cret", "libsql://host?…"),
+        ("postgresql:user:s3cret@host/db?x=1", "postgresql:***@host/db"),
+        ("libsql:s3cret@host", "libsql:***@host"),
+        ("file:a@b.db", "file:a@b.db"),
     ],
 )
 def test_redact(url: str, expected: str) -> None:
