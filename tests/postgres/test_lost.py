@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -15,6 +16,7 @@ from workflow_world import World
 from workflow_world.errors import BackendError
 from workflow_world.sql.compiled import Session
 from workflow_world.sql.database import Database
+from workflow_world.sql.postgres import connections
 
 from .conftest import MakeWorld, Spawn
 from .helpers import QUEUE, create_run, event, eventually, log_of
@@ -118,6 +120,30 @@ async def test_backends_are_terminated(world: World, server: Server, name: str) 
     (count,) = server.execute("SELECT count(*) FROM workflow_runs", name)[0]
     (events,) = server.execute("SELECT count(*) FROM workflow_events", name)[0]
     assert (count, events) == (80, 80)
+
+
+async def test_a_connection_that_is_lost_as_soon_as_it_is_made(
+    world: World, server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent on it yet: another one is made."""
+    await create_run(world, "wrun_1")
+    run_sql, cuts = connections.run_sql, 0
+
+    def cut(connection: connections.Connection, sql: str) -> Any:
+        nonlocal cuts
+        if sql.startswith("SET ") and cuts < 2:
+            cuts += 1
+            server.execute(f"SELECT pg_terminate_backend({connection.info.backend_pid})")
+        return run_sql(connection, sql)
+
+    monkeypatch.setattr(connections, "run_sql", cut)
+    server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608
+        f" WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    )
+    await create_run(world, "wrun_2")
+    assert cuts == 2
+    assert server.execute("SELECT count(*) FROM workflow_runs", name) == [(2,)]
 
 
 # --- the whole server ------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from ...errors import BackendError, WorldClosedError
-from .errors import Unreachable, connect_error
+from .errors import Unreachable, connect_error, is_lost
 from .location import Location
 from .options import Options
 
@@ -44,6 +44,13 @@ class Connector:
             else:
                 connection.prepared_max = _PREPARED
                 run_sql(connection, set_timeouts("SET", self._options))
+        except psycopg.Error as error:
+            lost = is_lost(error, connection)
+            connection.close()
+            if lost:
+                text = "Postgres: the connection was lost as soon as it was made"
+                raise Unreachable(text) from error
+            raise
         except BaseException:
             connection.close()
             raise
