@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,7 +55,11 @@ class Child:
     def kill(self) -> None:
         """SIGKILL: nothing of it runs any more when this returns."""
         self.process.kill()
-        self.process.communicate(timeout=PATIENCE_S)
+        self.process.wait(timeout=PATIENCE_S)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # it died with a line unread
+                    pipe.close()
 
 
 def event(kind: str, correlation_id: str | None = None, **data: object) -> dict[str, object]:

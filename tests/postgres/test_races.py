@@ -98,17 +98,19 @@ async def fill(store: MessageStore, runs: int, each: int) -> None:
 async def rounds(
     claimers: Sequence[MessageStore], *, serialize: bool, limit: int = 5
 ) -> list[Message]:
-    """Everything that the claimers get when they claim at the same time, again and again."""
+    """Everything that the claimers get when they claim at the same time, until nothing is left."""
     taken: list[Message] = []
-    for _ in range(12):
+    while True:
         claims = await asyncio.gather(
             *(
                 store.claim(limit=limit, lease=LEASE, serialize_runs=serialize, prefixes=None)
                 for store in claimers
             )
         )
-        taken.extend(message for claim in claims for message in claim.messages)
-    return taken
+        messages = [message for claim in claims for message in claim.messages]
+        if not messages:
+            return taken
+        taken.extend(messages)
 
 
 @pytest.mark.parametrize("strategy", ["skip_locked", "conditional_update"])
@@ -119,6 +121,20 @@ async def test_two_claims_never_take_one_message(make_world: MakeWorld, strategy
     assert len(taken) == 80
     assert len({message.message_id for message in taken}) == 80
     assert {message.deliveries for message in taken} == {1}
+
+
+@pytest.mark.parametrize("strategy", ["skip_locked", "conditional_update"])
+async def test_a_claim_that_was_late_looks_for_others(make_world: MakeWorld, strategy: str) -> None:
+    claimers = await stores(make_world, 4, claim_strategy=strategy)
+    await fill(claimers[0], runs=10, each=8)
+    for _ in range(4):
+        claims = await asyncio.gather(
+            *(
+                store.claim(limit=4, lease=LEASE, serialize_runs=False, prefixes=None)
+                for store in claimers
+            )
+        )
+        assert all(claim.messages for claim in claims)
 
 
 @pytest.mark.parametrize("strategy", ["skip_locked", "conditional_update"])

@@ -31,12 +31,19 @@ class Locks:
     Attributes:
         runs: rows that are locked before the operation reads them; none of them need exist.
         messages: rows that the operation changes, locked before when a batch has several.
-        key: keeps operations of equal keys in one lane, and gives a batch its order.
+        key: keeps operations of equal keys in one lane.
+        stream: the stream that the operation locks and appends to.
     """
 
     runs: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     key: str = ""
+    stream: str = ""
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """The order of a batch: two batches then never wait for each other."""
+        return self.place, self.stream
 
     @property
     def place(self) -> str:

@@ -214,11 +214,12 @@ class SqlMessageStore:
         prefixes: tuple[str, ...] | None,
     ) -> Claim:
         now, taken = session.now(), list[Message]()
-        while len(taken) < limit:
+        for _ in range(limit + MAX_LOOKS):
             rows = self._ready(session, now, limit - len(taken), serialize, prefixes)
             chosen = _one_replay_per_run(rows) if serialize else rows
             taken.extend(self._take(session, chosen, now, lease, serialize))
-            if len(chosen) == len(rows):
+            was_late = bool(chosen) and not taken  # another claim got them all: there may be more
+            if len(taken) == limit or not (was_late or len(chosen) < len(rows)):
                 break
         return Claim(messages=taken, next_due_at=self._next_due(session, now, prefixes))
 

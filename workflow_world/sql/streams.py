@@ -50,6 +50,16 @@ class ChunkStatements:
         )
 
     @cached_property
+    def lock(self) -> Statement:
+        """The first row stands for its stream: who appends waits here for who was before."""
+        return Statement(
+            "lock stream",
+            select(self._c.chunk_index)
+            .where(*self._of_stream(), text("chunk_index = 0"))
+            .with_for_update(),
+        )
+
+    @cached_property
     def insert(self) -> Statement:
         chunks = self.t.chunks
         return Statement("insert chunk", insert(chunks), postgresql=insert_or_nothing(chunks))
@@ -116,7 +126,7 @@ class SqlChunkStore:
             self._holding.check(session, sender)
             return self._add(session, run_id, name, chunks)
 
-        first = await self._database.write(append, locks=Locks(key=run_id))
+        first = await self._database.write(append, locks=_about(run_id, name))
         self._database.hub.notify(stream_topic(run_id, name))
         return first
 
@@ -125,16 +135,18 @@ class SqlChunkStore:
             self._holding.check(session, sender)
             self._add(session, run_id, name, None)
 
-        await self._database.write(close, locks=Locks(key=run_id))
+        await self._database.write(close, locks=_about(run_id, name))
         self._database.hub.notify(stream_topic(run_id, name))
 
     def _add(self, session: Session, run_id: str, name: str, chunks: Sequence[bytes] | None) -> int:
         """Append the chunks, or the close. Returns: the index of the first.
 
-        Who else appends takes the same index: then nothing was written, and it waited for the
-        other's commit, so the next look sees it. Behind a first row of ours nobody is quicker.
+        Two transactions may both begin a stream, for there is no row to lock yet: then one has
+        written nothing, and it waited for the other's commit, so its next look sees the row.
         """
         for _ in range(MAX_LOOKS):
+            if self._database.concurrent:
+                session.one(self._statements.lock, run_id=run_id, stream_name=name)
             info = self._info(session, run_id, name)
             first = info.tail_index + 1
             if chunks is None:
@@ -210,6 +222,10 @@ class SqlChunkStore:
             chunk_id=chunk_id,
         )
         return True
+
+
+def _about(run_id: str, name: str) -> Locks:
+    return Locks(key=run_id, stream=name)
 
 
 def _fitting(sizes: Sequence[Sequence[int]], max_bytes: int) -> int:

@@ -100,7 +100,7 @@ class Writes:
 
     def transact(self, jobs: Sequence[Job[Any]]) -> None:
         """Optimistic: no savepoints. If an operation fails, undo all, then run each in its own."""
-        batch = sorted(jobs, key=lambda job: job.locks.place)
+        batch = sorted(jobs, key=lambda job: job.locks.order)
         with translated():
             try:
                 self._together(batch)
