@@ -9,7 +9,7 @@ Common to all verbs:
 
 - A verb that returned is durable and visible to every handle on the same database. A loss of
   power, but no crash, may undo the latest claims, extensions, settlements without an intent, and
-  ``repeatable`` messages: what was delivered is then delivered again, as it may be anyway. It
+  messages with a ``sender``: what was delivered is then delivered again, as it may be anyway. It
   undoes the last of them first.
 - A verb that raised wrote nothing, except ``BackendError`` with code ``UNKNOWN_OUTCOME``.
 - Driver errors never leak: they become ``BackendError`` with the original as ``__cause__``.
@@ -220,15 +220,15 @@ class Presence(Protocol):
 class MessageStore(Protocol):
     """The queue. Due times and leases are compared with one clock per database (spec 1.1)."""
 
-    async def enqueue(self, message: NewMessage, *, repeatable: bool = False) -> str:
+    async def enqueue(self, message: NewMessage) -> str:
         """Store a message, or find the one that makes it superfluous, atomically (spec 4.4).
 
         In this order: an unfinished message with the same idempotency key; a completed one that
         finished less than ``key_ttl`` ago; for a wake-up, a pending, unclaimed wake-up of the
         same run that is due. Nothing of a found message changes.
 
-        ``repeatable``: a delivery that is not settled yet sends it. Whatever undoes the message
-        undoes the later settlement too, so the delivery will come again and send it again.
+        With a ``sender`` it may be undone by a loss of power: whatever undoes the message undoes
+        the delivery's later settlement too, so the delivery comes again and sends it again.
 
         Returns: the id of the stored or found message.
         """
@@ -240,7 +240,6 @@ class MessageStore(Protocol):
         *,
         lease: timedelta,
         serialize_runs: bool,
-        repeatable: bool = False,
     ) -> Enqueued:
         """``enqueue``, and a stored message that is ready is claimed in the same atomic step.
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from workflow_world.core.paging import Query
 from workflow_world.sql import lists
 from workflow_world.sql.compiled import Statement
-from workflow_world.sql.queue_statements import QueueStatements
+from workflow_world.sql.queue.statements import QueueStatements
 from workflow_world.sql.run_statements import RunStatements
 from workflow_world.sql.stranded import StrandedReader
 from workflow_world.sql.streams import ChunkStatements

@@ -40,7 +40,7 @@ class MemoryQueue:
         self._messages = database.messages
         self._clock = clock
 
-    async def enqueue(self, message: NewMessage, *, repeatable: bool = False) -> str:
+    async def enqueue(self, message: NewMessage) -> str:
         with self._database.transaction() as change:
             return self._enqueue(change, message)
 
@@ -50,7 +50,6 @@ class MemoryQueue:
         *,
         lease: timedelta,
         serialize_runs: bool,
-        repeatable: bool = False,
     ) -> Enqueued:
         with self._database.transaction() as change:
             now, message_id = self._clock.now(), self._enqueue(change, message)

@@ -120,7 +120,7 @@ class Worker:
         if sender is not None:
             message = replace(message, sender=sender)
         if not self._has_room_for(message):
-            return await backend.messages.enqueue(message, repeatable=sender is not None)
+            return await backend.messages.enqueue(message)
         # A task of its own: a caller that is cancelled must not leave a lease without a delivery.
         task = asyncio.create_task(self._enqueue(backend, message))
         self._enqueuing.add(task)
@@ -148,11 +148,7 @@ class Worker:
 
     async def _enqueue(self, backend: Backend, message: NewMessage) -> str:
         done = await backend.messages.enqueue_and_claim(
-            message,
-            lease=self._lease,
-            serialize_runs=self._settings.serialize_runs,
-            # Looked at again: the delivery may have been settled while this task waited.
-            repeatable=self._context.sender is not None,
+            message, lease=self._lease, serialize_runs=self._settings.serialize_runs
         )
         if done.claimed is not None:
             self._spawn(backend, done.claimed)

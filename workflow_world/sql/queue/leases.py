@@ -1,0 +1,141 @@
+"""What becomes of a claimed message: extended, settled, or free again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from ...backend import Intent, Lease, Presence
+from ...core.decision import Decision
+from ...core.delivery import Settlement
+from ...core.values import from_ms, to_ms
+from ...signals import QUEUE, run_topic
+from ..compiled import Session
+from ..lane import Locks
+from ..rows import json_of
+from .base import QueueBase
+
+
+class Leases(QueueBase):
+    def extend(self, leases: Sequence[Lease], lease: timedelta) -> frozenset[str]:
+        def extend_all(session: Session) -> frozenset[str]:
+            until = to_ms(session.now() + lease)
+            return frozenset(
+                held.message_id
+                for held in leases
+                if not session.run(
+                    self._statements.extend,
+                    b_message_id=held.message_id,
+                    b_token=held.token,
+                    until=until,
+                )
+            )
+
+        ids = tuple(held.message_id for held in leases)
+        return self._database.write_blocking(
+            extend_all, repeatable=True, locks=Locks(messages=ids, key=min(ids, default=""))
+        )
+
+    async def settle(
+        self, settlements: Sequence[tuple[Settlement, Intent | None]]
+    ) -> Sequence[bool]:
+        ended: list[str] = []
+        held_back = False
+
+        def settle_all(session: Session) -> list[bool]:
+            nonlocal held_back
+            ended.clear()
+            settled = [self._settle(session, one, intent, ended) for one, intent in settlements]
+            held_back = any(self._holds_back(session, one) for one, _ in settlements)
+            if held_back or any(one.status == "pending" for one, _ in settlements):
+                session.announce(QUEUE)
+            return settled
+
+        settled = await self._database.write(
+            settle_all,
+            repeatable=all(intent is None for _, intent in settlements),
+            locks=Locks(
+                runs=tuple(intent.run_id for _, intent in settlements if intent is not None),
+                messages=tuple(one.message_id for one, _ in settlements),
+                key=min((one.message_id for one, _ in settlements), default=""),
+            ),
+        )
+        for run_id in ended:
+            self._database.hub.notify(run_topic(run_id))
+        if held_back or any(one.status == "pending" for one, _ in settlements):
+            self._tell()
+        return settled
+
+    def _holds_back(self, session: Session, one: Settlement) -> bool:
+        """Whether another message of the run was waiting for this replay to end."""
+        if one.replayed is None:
+            return False
+        about = {"run_id": one.replayed, "now": to_ms(session.now())}
+        return session.one(self._statements.held_back, **about) is not None
+
+    def _settle(
+        self, session: Session, one: Settlement, intent: Intent | None, ended: list[str]
+    ) -> bool:
+        s = self._statements
+        if one.unless_key_held and session.one(
+            s.key_holder, key=one.idempotency_key, except_id=one.message_id
+        ):
+            # Another message will wake the run: this one is done, and takes nothing from it.
+            row = session.one(s.get_locked, message_id=one.message_id)
+            if row is None:
+                return False
+            one = replace(
+                one,
+                status="completed",
+                attempt=row[4],
+                deliveries=row[6],
+                idempotency_key=row[7],
+                available_at=from_ms(row[8]),
+            )
+        # The settlement's times are this process's, the queue's may be the server's.
+        ahead = to_ms(session.now()) - to_ms(self._now()) if self._database.concurrent else 0
+        at, is_over = to_ms(one.updated_at) + ahead, one.status != "pending"
+        values = (
+            one.status,
+            one.attempt,
+            one.deliveries,
+            one.idempotency_key,
+            to_ms(one.available_at) + (0 if is_over else ahead),
+            is_over,
+            json_of(one.last_error),
+            at,
+            at if is_over else None,
+            one.message_id,
+            one.lease_token,
+        )
+        count = session.run(s.settle, values)
+        if count and intent is not None:
+            verdict = self._runs.decide(session, intent)
+            if isinstance(verdict, Decision) and verdict.ended:
+                ended.append(intent.run_id)
+        return bool(count)
+
+    async def reap(self) -> int:
+        def reap(session: Session) -> int:
+            now = to_ms(session.now())
+            count = session.run(self._statements.free_expired, now=now, v_now=now)
+            if count:
+                session.announce(QUEUE)
+            return count
+
+        count = await self._database.write(reap)
+        if count:
+            self._tell()
+        return count
+
+    async def enter(self) -> Presence:
+        return await self._database.announce(self._free_all)
+
+    async def _free_all(self) -> int:
+        count = await self._database.write(
+            lambda session: session.run(self._statements.free_all, v_now=to_ms(session.now()))
+        )
+        if count:
+            self._tell()
+        return count

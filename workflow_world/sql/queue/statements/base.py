@@ -1,0 +1,37 @@
+"""What the statements of the message store share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, select, text
+
+from ...compiled import Statement, const
+from ...tables import UNFINISHED, Tables
+
+
+class StatementsBase:
+    """``skips_locked``: a claim passes over what another one is taking."""
+
+    def __init__(self, tables: Tables, *, skips_locked: bool = False) -> None:
+        self.t, self._skips_locked = tables, skips_locked
+        self._ready: dict[tuple[str, bool, tuple[str, ...] | None], Statement] = {}
+
+    @property
+    def _m(self) -> Any:
+        return self.t.messages.c
+
+    def _of_run(self, status: str, when: ColumnElement[bool]) -> Select[Any]:
+        m = self._m
+        return (
+            select(m.message_id)
+            .where(
+                m.run_id == bindparam("run_id"),
+                text(UNFINISHED),
+                m.status == const(status),
+                m.step_id.is_(None),
+                # An expression, not the column: the search has to go by the run.
+                when,
+            )
+            .limit(1)
+        )

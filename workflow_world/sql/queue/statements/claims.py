@@ -1,0 +1,186 @@
+"""The statements of a claim."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from ...compiled import Statement, const
+from ...tables import UNFINISHED
+from .base import StatementsBase
+
+TAKEN = ("deliveries", "lease_token", "leased_until", "claimed_at", "updated_at")
+"""In the order in which a claim gives the values."""
+
+
+class ClaimStatements(StatementsBase):
+    def ready(self, status: str, *, serialize: bool, prefixes: tuple[str, ...] | None) -> Statement:
+        """Messages of one status that may be claimed, with their whole rows, oldest first.
+
+        Behind each row, on engines that need it: whether an expired lease marks the run as being
+        replayed.
+        """
+        key = (status, serialize, prefixes)
+        found = self._ready.get(key)
+        if found is None:
+            due = self._m.available_at if status == "pending" else self._m.leased_until
+            chosen = (
+                select(*self.t.messages.columns)
+                .where(
+                    self._m.status == const(status),
+                    due <= bindparam("now"),
+                    *self._prefix(prefixes),
+                )
+                .order_by(self._m.available_at, self._m.message_id)
+                .limit(bindparam("row_limit"))
+            )
+            if serialize:
+                chosen = chosen.where(~self._replaying())
+            elsewhere = chosen.add_columns(self._stale_mark()) if serialize else chosen
+            if self._skips_locked:
+                elsewhere = elsewhere.with_for_update(skip_locked=True, of=self.t.messages)
+            found = self._ready[key] = Statement(
+                f"find {status} messages", chosen, postgresql=elsewhere
+            )
+        return found
+
+    def _stale_mark(self) -> ColumnElement[bool]:
+        other = self.t.messages.alias("marked")
+        return exists(
+            select(1).where(
+                text("marked.is_replaying"),
+                other.c.run_id == self._m.run_id,
+                other.c.leased_until + 0 <= bindparam("now"),
+                other.c.message_id != self._m.message_id,
+            )
+        )
+
+    @cached_property
+    def unmark_expired(self) -> Statement:
+        """The run's replay has lost its lease: another one may begin."""
+        m = self._m
+        return Statement(
+            "unmark expired replay",
+            update(self.t.messages)
+            .where(
+                text("is_replaying"),
+                m.run_id == bindparam("b_run_id"),
+                m.leased_until + 0 <= bindparam("now"),
+            )
+            .values(is_replaying=literal_column("NULL")),
+        )
+
+    def _replaying(self) -> ColumnElement[bool]:
+        """A live lease on another workflow message of the run holds this one back."""
+        other = self.t.messages.alias("other")
+        return exists(
+            select(1).where(
+                text(UNFINISHED.replace("status", "other.status", 1)),
+                other.c.status == const("processing"),
+                # An expression, not the column: the search has to go by the run.
+                other.c.leased_until + 0 > bindparam("now"),
+                other.c.run_id == self._m.run_id,
+                other.c.step_id.is_(None),
+                self._m.step_id.is_(None),
+                other.c.message_id != self._m.message_id,
+            )
+        )
+
+    def _prefix(self, prefixes: tuple[str, ...] | None) -> list[ColumnElement[bool]]:
+        if prefixes is None:
+            return []
+        return [or_(*(func.substr(self._m.queue_name, 1, len(p)) == p for p in prefixes))]
+
+    def soonest(self, prefixes: tuple[str, ...] | None) -> Statement:
+        """The first due time of all, passed or not: of pending messages, and of leases."""
+        return self._due_times("soonest", prefixes, after_now=False)
+
+    def next_due(self, prefixes: tuple[str, ...] | None) -> Statement:
+        """When the next message becomes ready that is not ready yet."""
+        return self._due_times("next", prefixes, after_now=True)
+
+    def _due_times(
+        self, kind: str, prefixes: tuple[str, ...] | None, *, after_now: bool
+    ) -> Statement:
+        key = (kind, False, prefixes)
+        found = self._ready.get(key)
+        if found is None:
+            times = (("pending", self._m.available_at), ("processing", self._m.leased_until))
+            soonest = [
+                select(func.min(due))
+                .where(
+                    self._m.status == const(status),
+                    *self._prefix(prefixes),
+                    *([due > bindparam("now")] if after_now else []),
+                )
+                .scalar_subquery()
+                for status, due in times
+            ]
+            found = self._ready[key] = Statement(f"find {kind} due time", select(*soonest))
+        return found
+
+    @cached_property
+    def take(self) -> Statement:
+        return self._taking(TAKEN)
+
+    @cached_property
+    def take_marked(self) -> Statement:
+        """``take``, where two claims may look at the same time: a unique index on the mark keeps
+        the second replay of a run away."""
+        return self._taking((*TAKEN, "is_replaying"))
+
+    @cached_property
+    def take_if_unchanged(self) -> Statement:
+        """``take_marked`` without row locks: it takes nothing that changed since it was read."""
+        m = self._m
+        unchanged = {
+            "b_deliveries": m.deliveries,
+            "b_available_at": m.available_at,
+            "b_lease_token": func.coalesce(m.lease_token, const("")),
+            "b_leased_until": func.coalesce(m.leased_until, 0),
+        }
+        return self._taking(
+            (*TAKEN, "is_replaying"),
+            m.status.in_([const("pending"), const("processing")]),
+            *(column == bindparam(name) for name, column in unchanged.items()),
+            names=tuple(unchanged),
+        )
+
+    def _taking(
+        self,
+        columns: tuple[str, ...],
+        *conditions: ColumnElement[bool],
+        names: tuple[str, ...] = (),
+    ) -> Statement:
+        """Takes the columns' values, the message's id, then those of ``names``."""
+        values: dict[str, BindParameter[Any]] = {name: bindparam(f"v_{name}") for name in columns}
+        return Statement(
+            "claim message",
+            update(self.t.messages)
+            .where(self._m.message_id == bindparam("b_message_id"), *conditions)
+            .values(status=const("processing"), **values),
+            (*(f"v_{name}" for name in columns), "b_message_id", *names),
+        )
+
+    @cached_property
+    def claimed(self) -> Statement:
+        m = self._m
+        return Statement(
+            "find claimed message",
+            select(m.message_id).where(
+                m.message_id == bindparam("message_id"), m.lease_token == bindparam("token")
+            ),
+        )

@@ -1,0 +1,113 @@
+"""The statements that extend, settle and free what is claimed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, and_, bindparam, literal_column, select, update
+
+from ...compiled import Statement, const
+from .base import StatementsBase
+
+SETTLED = (
+    "status",
+    "attempt",
+    "deliveries",
+    "idempotency_key",
+    "available_at",
+    "last_error",
+    "updated_at",
+    "processed_at",
+)
+SETTLE_VALUES = (
+    *(f"v_{name}" for name in SETTLED[:5]),
+    "v_is_over",
+    *(f"v_{name}" for name in SETTLED[5:]),
+    "b_message_id",
+    "b_token",
+)
+"""In the order in which the statement has them, so that no value is looked up by name."""
+
+
+class LeaseStatements(StatementsBase):
+    @cached_property
+    def held_back(self) -> Statement:
+        """A message that is ready and replays the run."""
+        return Statement(
+            "find held back message",
+            self._of_run("pending", self._m.available_at + 0 <= bindparam("now")),
+        )
+
+    @cached_property
+    def extend(self) -> Statement:
+        return Statement(
+            "extend lease",
+            update(self.t.messages).where(*self._leased()).values(leased_until=bindparam("until")),
+        )
+
+    @cached_property
+    def settle(self) -> Statement:
+        settled = (
+            update(self.t.messages)
+            .where(*self._leased())
+            .values({name: bindparam(f"v_{name}") for name in SETTLED})
+            .values(
+                lease_token=literal_column("NULL"),
+                leased_until=literal_column("NULL"),
+                # Back in the queue it is delayed, or charged: no longer as good as a new one.
+                is_wake_up=and_(self._m.is_wake_up, bindparam("v_is_over", type_=Boolean)),
+            )
+        )
+        return Statement(
+            "settle message",
+            settled,
+            SETTLE_VALUES,
+            postgresql=settled.values(is_replaying=literal_column("NULL")),
+        )
+
+    def _leased(self) -> tuple[ColumnElement[bool], ...]:
+        return (
+            self._m.message_id == bindparam("b_message_id"),
+            self._m.lease_token == bindparam("b_token"),
+        )
+
+    @cached_property
+    def free_expired(self) -> Statement:
+        expired = self._m.leased_until <= bindparam("now")
+        elsewhere = self._free().where(expired)
+        if self._skips_locked:
+            # What somebody is just taking, or settling, is not to be waited for.
+            m = self.t.messages.alias("expired")
+            found = (
+                select(m.c.message_id)
+                .where(m.c.status == const("processing"), m.c.leased_until <= bindparam("now"))
+                .with_for_update(skip_locked=True)
+            )
+            elsewhere = self._free().where(self._m.message_id.in_(found), expired)
+        return Statement(
+            "free expired leases",
+            self._free().where(expired),
+            postgresql=elsewhere.values(is_replaying=literal_column("NULL")),
+        )
+
+    @cached_property
+    def free_all(self) -> Statement:
+        return Statement(
+            "free all leases",
+            self._free(),
+            postgresql=self._free().values(is_replaying=literal_column("NULL")),
+        )
+
+    def _free(self) -> Any:
+        return (
+            update(self.t.messages)
+            .where(self._m.status == const("processing"))
+            .values(
+                status=const("pending"),
+                lease_token=None,
+                leased_until=None,
+                is_wake_up=False,
+                updated_at=bindparam("v_now"),
+            )
+        )
