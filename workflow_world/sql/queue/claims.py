@@ -106,10 +106,10 @@ class Claiming(QueueBase):
             if not self._marks:
                 session.run(s.take, (*changes, row[0]))
             elif self._database.skips_locked:
-                session.run(s.take_marked, (*changes, row[0], mark))
+                session.run(s.take_marked, (*changes, mark, row[0]))
             else:
                 seen = (row[6], row[8], row[9] or "", row[10] or 0)
-                if not session.run(s.take_if_unchanged, (*changes, row[0], mark, *seen)):
+                if not session.run(s.take_if_unchanged, (*changes, mark, row[0], *seen)):
                     continue
             taken[row[0]] = (row, changes)
         for message_id, (_, changes) in taken.items():
