@@ -184,7 +184,7 @@ async def test_twenty_messages_are_claimed_in_one_transaction(trace: Trace, runn
         await running.queue(QUEUE, {"n": n})
     heads = await cost(trace, claim(running, 20))
     assert heads.count("BEGIN IMMEDIATE") == 1
-    assert heads.count("UPDATE queue_messages") == 20
+    assert heads.count("UPDATE queue_messages") == 1
     assert heads.count("SELECT queue_messages") == len([*SEARCH, *NEXT_DUE])
 
 

@@ -258,20 +258,22 @@ async def test_timeout_bounds_the_whole_call() -> None:
 
 
 async def test_timeout_before_a_connection_stands_costs_no_attempt() -> None:
-    """Nobody answers the TLS greeting: the request was never sent."""
+    """Nobody answers the TLS greeting: the request was never sent, and no connection stays."""
+    connections: list[asyncio.Event] = []
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(gone := asyncio.Event())
         await reader.read()
         writer.close()
         gone.set()
 
-    gone = asyncio.Event()
     server = await asyncio.start_server(deaf, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         result = await outcome(f"https://localhost:{port}", http_timeout_s=0.1)
         async with asyncio.timeout(PATIENCE_S):
-            await gone.wait()
+            for gone in connections:
+                await gone.wait()
     assert isinstance(result, Unreachable)
 
 

@@ -78,6 +78,7 @@ class Settlement:
     ``unless_key_held``: when another unfinished message holds this key, the message completes
     instead (spec 4.8). ``exhausted`` says that the run of the message must fail with it.
     ``replayed`` is the run that the message replayed, if it did: see ``serialize_runs``.
+    ``only_ends``: but for the status and its times all is as it was claimed.
     """
 
     message_id: str
@@ -92,6 +93,7 @@ class Settlement:
     last_error: Mapping[str, object] | None = None
     exhausted: bool = False
     replayed: str | None = None
+    only_ends: bool = False
 
 
 def backoff_seconds(failed_attempt: int, spread: float) -> float:
@@ -233,6 +235,7 @@ def _ended(
         idempotency_key=message.idempotency_key,
         last_error=last_error or message.last_error,
         exhausted=status == "failed",
+        only_ends=status == "completed" and last_error is None,
     )
 
 

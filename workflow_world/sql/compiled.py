@@ -8,11 +8,12 @@ what drivers take and give as it is (integers, text, bytes, booleans), so nothin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from sqlalchemy import ColumnElement, Table, literal_column
+from sqlalchemy import ColumnElement, Table, Text, any_, bindparam, func, literal_column, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -93,6 +94,10 @@ class Session:
         """The statement finds a row from now on, if this transaction is committed, for good or
         for long. For engines on which the answer to a COMMIT can be lost."""
 
+    def listed(self, values: Iterable[str]) -> Any:
+        """The value of a parameter of ``among``."""
+        return json.dumps([*values])
+
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """The first row. Reads to the end: a statement half read keeps its transaction open."""
         self._execute(statement, values)
@@ -149,6 +154,17 @@ def insert_or_nothing(table: Table) -> ClauseElement:
     """Where several transactions write at once: no row is written when a unique index has its
     values already, which is then no error."""
     return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def among(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """Whether the column's value is in the list that is the parameter's value: one statement for
+    lists of any length. See ``Session.listed``, and ``among_elsewhere`` for Postgres."""
+    listed = func.json_each(bindparam(name)).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def among_elsewhere(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    return column == any_(bindparam(name, type_=postgresql.ARRAY(Text)))
 
 
 def const(value: str) -> ColumnElement[str]:

@@ -28,6 +28,7 @@ from ..signals import QUEUE
 from .deliver import Deliverer
 from .handlers import Handlers
 from .lease import Heartbeat
+from .settling import Settling
 from .upkeep import Upkeep
 
 logger = logging.getLogger("workflow_world.worker")
@@ -63,6 +64,7 @@ class Worker:
         self._saturated = self._busy = self._claim_is_due = False
         self._signal: Subscription | None = None
         self._heartbeat: Heartbeat | None = None
+        self._settling: Settling | None = None
         self._presence: Presence | None = None
 
     def wake(self) -> None:
@@ -88,6 +90,7 @@ class Worker:
         self._loop, self._variables = asyncio.get_running_loop(), copy_context()
         self._signal = backend.notifier.subscribe(QUEUE)
         self._heartbeat = Heartbeat(backend.messages, self._lease)
+        self._settling = Settling(backend.messages)
         self._heartbeat.start()
         self._tasks = [
             asyncio.create_task(self._claim_loop(backend, self._signal)),
@@ -151,7 +154,7 @@ class Worker:
             message, lease=self._lease, serialize_runs=self._settings.serialize_runs
         )
         if done.claimed is not None:
-            self._spawn(backend, done.claimed)
+            self._spawn(done.claimed)
         return done.message_id
 
     async def _drain(self) -> None:
@@ -202,7 +205,7 @@ class Worker:
         finally:
             self._claiming = 0
         for message in claim.messages:
-            self._spawn(backend, message)
+            self._spawn(message)
         self._busy = len(claim.messages) == limit
         # Slots may have become free during the claim, when nobody was told of them.
         self._saturated = self._busy and self._free <= 0
@@ -218,14 +221,16 @@ class Worker:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
         return self._settings.poll_interval_ms / 1000 * spread
 
-    def _spawn(self, backend: Backend, message: Message) -> None:
+    def _spawn(self, message: Message) -> None:
+        settling = self._settling
+        assert settling is not None
         lease = Lease(message_id=message.message_id, token=message.lease_token or "")
         if self._heartbeat is not None:
             self._heartbeat.hold(lease)
         self._handling += 1
         # Whoever enqueued the message is not to be seen from its handler.
         context = None if self._variables is None else self._variables.copy()
-        task = asyncio.create_task(self._work(backend, message, lease), context=context)
+        task = asyncio.create_task(self._work(settling, message, lease), context=context)
         self._deliveries.add(task)
         task.add_done_callback(self._done)
 
@@ -239,7 +244,7 @@ class Worker:
         if self._signal is not None and not self._stopping.is_set():
             self._context.backend.notifier.notify(QUEUE)
 
-    async def _work(self, backend: Backend, message: Message, lease: Lease) -> None:
+    async def _work(self, settling: Settling, message: Message, lease: Lease) -> None:
         """Deliver and settle one message; its lease is held until then."""
         try:
             try:
@@ -252,7 +257,7 @@ class Worker:
                     self._claim_is_due = True
                     asyncio.get_running_loop().call_soon(self._claim_now)
             if self._heartbeat is None or not self._heartbeat.is_lost(lease):
-                await self._settle(backend, message, settlement)
+                await self._settle(settling, message, settlement)
         finally:
             if self._heartbeat is not None:
                 self._heartbeat.drop(lease)
@@ -281,11 +286,11 @@ class Worker:
             limits=self._limits,
         )
 
-    async def _settle(self, backend: Backend, message: Message, settlement: Settlement) -> None:
-        pair = (settlement, self._failure_of_run(message, settlement))
+    async def _settle(self, settling: Settling, message: Message, settlement: Settlement) -> None:
+        intent = self._failure_of_run(message, settlement)
         for attempt in range(_SETTLE_TRIES):
             try:
-                (settled,) = await backend.messages.settle([pair])
+                settled = await settling.settle(settlement, intent)
             except WorldError as error:
                 # Not settled: the lease's end gives the message back, which costs a delivery.
                 logger.warning("Message %s is not settled yet: %s", message.message_id, error)

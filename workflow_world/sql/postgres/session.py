@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -29,6 +29,9 @@ class PostgresSession(Session):
         super().__init__(cursor, dialect, now)
         self.topics: set[str] = set()
         self.proof: tuple[Statement, dict[str, Any]] | None = None
+
+    def listed(self, values: Iterable[str]) -> list[str]:
+        return [*values]
 
     def announce(self, topic: str) -> None:
         self.topics.add(topic)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from ...backend import Claim
 from ...core.entities import Message
@@ -95,26 +94,42 @@ class Claiming(QueueBase):
         serialize: bool,
     ) -> list[Message]:
         """Those of the rows that this claim gets: all of them, where it has locked them."""
-        s, at, until = self._statements, to_ms(now), to_ms(now + lease)
-        taken: dict[str, tuple[Row, tuple[Any, ...]]] = {}
+        if not rows:
+            return []
+        at, claim = to_ms(now), new_ulid()
+        changes = (f"{claim}.", to_ms(now + lease), at, at)
+        marks = [self._mark(replayed_by(row), serialize) for row in rows]
+        stale = (row[12] for row, mark in zip(rows, marks, strict=True) if mark and row[-1] is True)
+        for run_id in sorted(stale):  # so that two claims never wait for each other
+            session.run(self._statements.unmark_expired, {"b_run_id": run_id, "now": at})
+        if self._marks and not self._database.skips_locked:
+            rows = self._take_unchanged(session, rows, changes, serialize)
+        else:
+            for mark in {*marks}:
+                ids = [row[0] for row, one in zip(rows, marks, strict=True) if one is mark]
+                values = (*changes, mark) if self._marks else changes
+                session.run(self._statements.take(self._marks), (*values, session.listed(ids)))
+        if rows:
+            token = changes[0] + rows[0][0]
+            session.prove(self._statements.claimed, message_id=rows[0][0], token=token)
+        return [_taken_of(row, changes) for row in rows]
+
+    def _take_unchanged(
+        self,
+        session: Session,
+        rows: Sequence[Row],
+        changes: tuple[str, int, int, int],
+        serialize: bool,
+    ) -> list[Row]:
+        """Those of the rows that no other claim has taken meanwhile."""
+        taken = set[str]()
         # By run, so that two claims never wait for each other.
-        for row in sorted(rows, key=_run_and_id) if self._marks else rows:
-            changes = (row[6] + 1, new_ulid(), until, at, at)
+        for row in sorted(rows, key=lambda row: (row[12] or "", row[0])):
             mark = self._mark(replayed_by(row), serialize)
-            if mark and row[-1] is True:
-                session.run(s.unmark_expired, {"b_run_id": row[12], "now": at})
-            if not self._marks:
-                session.run(s.take, (*changes, row[0]))
-            elif self._database.skips_locked:
-                session.run(s.take_marked, (*changes, mark, row[0]))
-            else:
-                seen = (row[6], row[8], row[9] or "", row[10] or 0)
-                if not session.run(s.take_if_unchanged, (*changes, mark, row[0], *seen)):
-                    continue
-            taken[row[0]] = (row, changes)
-        for message_id, (_, changes) in taken.items():
-            session.prove(s.claimed, message_id=message_id, token=changes[1])
-        return [_taken_of(*taken[row[0]]) for row in rows if row[0] in taken]
+            seen = (row[6], row[8], row[9] or "", row[10] or 0)
+            if session.run(self._statements.take_if_unchanged, (*changes, mark, row[0], *seen)):
+                taken.add(row[0])
+        return [row for row in rows if row[0] in taken]
 
     def _next_due(
         self, session: Session, now: datetime, prefixes: tuple[str, ...] | None
@@ -136,12 +151,10 @@ def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:
     return chosen
 
 
-def _run_and_id(row: Row) -> tuple[str, str]:
-    return (row[12] or "", row[0])
-
-
-def _taken_of(row: Row, changes: tuple[Any, ...]) -> Message:
+def _taken_of(row: Row, changes: tuple[str, int, int, int]) -> Message:
     claimed = list(row)
     claimed[3] = "processing"
-    claimed[6], claimed[9], claimed[10], claimed[11], claimed[19] = changes
+    claimed[6] += 1
+    claimed[9] = changes[0] + row[0]
+    _, claimed[10], claimed[11], claimed[19] = changes
     return message_of(claimed)

@@ -46,7 +46,13 @@ class Leases(QueueBase):
         def settle_all(session: Session) -> list[bool]:
             nonlocal held_back
             ended.clear()
-            settled = [self._settle(session, one, intent, ended) for one, intent in settlements]
+            over = self._end(session, [one for one, _ in settlements if one.only_ends])
+            settled = [
+                one.message_id in over
+                if one.only_ends
+                else self._settle(session, one, intent, ended)
+                for one, intent in settlements
+            ]
             held_back = any(self._holds_back(session, one) for one, _ in settlements)
             if held_back or any(one.status == "pending" for one, _ in settlements):
                 session.announce(QUEUE)
@@ -74,6 +80,26 @@ class Leases(QueueBase):
         about = {"run_id": one.replayed, "now": to_ms(session.now())}
         return session.one(self._statements.held_back, **about) is not None
 
+    def _end(self, session: Session, ones: Sequence[Settlement]) -> set[str]:
+        """Settle those of the messages on which the leases are live, all with one statement.
+
+        Returns: their ids.
+        """
+        if not ones:
+            return set()
+        ids = session.listed(one.message_id for one in ones)
+        tokens = session.listed(one.lease_token for one in ones)
+        held = {one.message_id for one in ones}
+        if len(ones) > 1:
+            rows = session.all(self._statements.held, b_message_ids=ids, b_tokens=tokens)
+            held = {row[0] for row in rows}
+        at = max(to_ms(one.updated_at) for one in ones) + self._ahead(session)
+        return held if session.run(self._statements.end, (at, at, ids, tokens)) else set()
+
+    def _ahead(self, session: Session) -> int:
+        """A settlement's times are this process's, the queue's may be the server's. In ms."""
+        return to_ms(session.now()) - to_ms(self._now()) if self._database.concurrent else 0
+
     def _settle(
         self, session: Session, one: Settlement, intent: Intent | None, ended: list[str]
     ) -> bool:
@@ -93,8 +119,7 @@ class Leases(QueueBase):
                 idempotency_key=row[7],
                 available_at=from_ms(row[8]),
             )
-        # The settlement's times are this process's, the queue's may be the server's.
-        ahead = to_ms(session.now()) - to_ms(self._now()) if self._database.concurrent else 0
+        ahead = self._ahead(session)
         at, is_over = to_ms(one.updated_at) + ahead, one.status != "pending"
         values = (
             one.status,

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Text,
+    Update,
     bindparam,
     exists,
     func,
@@ -18,12 +20,13 @@ from sqlalchemy import (
     update,
 )
 
-from ...compiled import Statement, const
+from ...compiled import Statement, among, among_elsewhere, const
 from ...tables import UNFINISHED
 from .base import StatementsBase
 
-TAKEN = ("deliveries", "lease_token", "leased_until", "claimed_at", "updated_at")
-"""In the order in which a claim gives the values."""
+TAKEN = ("v_claim", "v_leased_until", "v_claimed_at", "v_updated_at")
+TAKEN_MARKED = (*TAKEN, "v_is_replaying")
+"""In the order in which the statement has them, so that no value is looked up by name."""
 
 
 class ClaimStatements(StatementsBase):
@@ -132,19 +135,27 @@ class ClaimStatements(StatementsBase):
             found = self._ready[key] = Statement(f"find {kind} due time", select(*soonest))
         return found
 
-    @cached_property
-    def take(self) -> Statement:
-        return self._taking(TAKEN)
+    def take(self, marks: bool) -> Statement:
+        """``marks``: where two claims may look at the same time, a unique index on the mark keeps
+        the second replay of a run away."""
+        return self._take_marked if marks else self._take
 
     @cached_property
-    def take_marked(self) -> Statement:
-        """``take``, where two claims may look at the same time: a unique index on the mark keeps
-        the second replay of a run away."""
-        return self._taking((*TAKEN, "is_replaying"))
+    def _take(self) -> Statement:
+        chosen = among(self._m.message_id, "b_message_ids")
+        return Statement(
+            "claim messages", self._taking(TAKEN).where(chosen), (*TAKEN, "b_message_ids")
+        )
+
+    @cached_property
+    def _take_marked(self) -> Statement:
+        chosen = among_elsewhere(self._m.message_id, "b_message_ids")
+        taking = self._taking(TAKEN_MARKED).where(chosen)
+        return Statement("claim messages", taking, (*TAKEN_MARKED, "b_message_ids"))
 
     @cached_property
     def take_if_unchanged(self) -> Statement:
-        """``take_marked`` without row locks: it takes nothing that changed since it was read."""
+        """Without row locks: it does not take a message that changed since it was read."""
         m = self._m
         unchanged = {
             "b_deliveries": m.deliveries,
@@ -152,27 +163,24 @@ class ClaimStatements(StatementsBase):
             "b_lease_token": func.coalesce(m.lease_token, const("")),
             "b_leased_until": func.coalesce(m.leased_until, 0),
         }
-        return self._taking(
-            (*TAKEN, "is_replaying"),
+        taking = self._taking(TAKEN_MARKED).where(
+            m.message_id == bindparam("b_message_id"),
             m.status.in_([const("pending"), const("processing")]),
             *(column == bindparam(name) for name, column in unchanged.items()),
-            names=tuple(unchanged),
         )
+        return Statement("claim message", taking, (*TAKEN_MARKED, "b_message_id", *unchanged))
 
-    def _taking(
-        self,
-        columns: tuple[str, ...],
-        *conditions: ColumnElement[bool],
-        names: tuple[str, ...] = (),
-    ) -> Statement:
-        """Takes the columns' values, the message's id, then those of ``names``."""
-        values: dict[str, BindParameter[Any]] = {name: bindparam(f"v_{name}") for name in columns}
-        return Statement(
-            "claim message",
-            update(self.t.messages)
-            .where(self._m.message_id == bindparam("b_message_id"), *conditions)
-            .values(status=const("processing"), **values),
-            (*(f"v_{name}" for name in columns), "b_message_id", *names),
+    def _taking(self, values: tuple[str, ...]) -> Update:
+        """A token of its own for each message: the claim's, and the message's id."""
+        m = self._m
+        given: dict[str, BindParameter[Any]] = {
+            name.removeprefix("v_"): bindparam(name) for name in values[1:]
+        }
+        return update(self.t.messages).values(
+            status=const("processing"),
+            deliveries=m.deliveries + literal_column("1"),
+            lease_token=bindparam("v_claim", type_=Text).concat(m.message_id),
+            **given,
         )
 
     @cached_property

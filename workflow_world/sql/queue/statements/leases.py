@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, literal_column, select, update
 
-from ...compiled import Statement, const
+from ...compiled import Statement, among, among_elsewhere, const
 from .base import StatementsBase
 
 SETTLED = (
@@ -65,6 +66,40 @@ class LeaseStatements(StatementsBase):
             SETTLE_VALUES,
             postgresql=settled.values(is_replaying=literal_column("NULL")),
         )
+
+    @cached_property
+    def held(self) -> Statement:
+        """Those of several messages on which the leases are live."""
+        chosen = select(self._m.message_id)
+        return Statement(
+            "find held messages",
+            chosen.where(*self._leases(among)),
+            postgresql=chosen.where(*self._leases(among_elsewhere)),
+        )
+
+    @cached_property
+    def end(self) -> Statement:
+        """Settles messages of which nothing but the status and its times changes."""
+        ended = update(self.t.messages).values(
+            status=const("completed"),
+            lease_token=literal_column("NULL"),
+            leased_until=literal_column("NULL"),
+            updated_at=bindparam("v_updated_at"),
+            processed_at=bindparam("v_processed_at"),
+        )
+        return Statement(
+            "end messages",
+            ended.where(*self._leases(among)),
+            ("v_updated_at", "v_processed_at", "b_message_ids", "b_tokens"),
+            postgresql=ended.values(is_replaying=literal_column("NULL")).where(
+                *self._leases(among_elsewhere)
+            ),
+        )
+
+    def _leases(self, among: Callable[..., ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
+        """A token is that of one message only."""
+        m = self._m
+        return among(m.message_id, "b_message_ids"), among(m.lease_token, "b_tokens")
 
     def _leased(self) -> tuple[ColumnElement[bool], ...]:
         return (
