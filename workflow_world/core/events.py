@@ -89,9 +89,7 @@ WAKING_EVENTS: Final = ("step_completed", "step_failed", "hook_received", "wait_
 
 RUN_FINAL_EVENTS: Final = ("run_completed", "run_failed", "run_cancelled")
 
-_NAMES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {"texts": frozenset({"deploymentId", "workflowName", "stepName", "token"})}
-)
+_TEXTS: Final = frozenset({"deploymentId", "workflowName", "stepName", "token"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +230,7 @@ def _camel(key: str) -> str:
 
 
 def _check_values(event_type: str, data: Mapping[str, object]) -> None:
-    for name in _NAMES["texts"] & data.keys():
+    for name in _TEXTS & data.keys():
         if not isinstance(data[name], str):
             raise InvalidRequestError(f"{name} must be text")
     if event_type == "hook_created" and not is_safe_id(str(data["token"]), limit=None):
