@@ -19,8 +19,8 @@ Common to all verbs:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -448,15 +448,3 @@ class Backend(Protocol):
     async def close(self) -> None:
         """Give back what this handle holds; never raises because the database is gone."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendOptions:
-    """What a backend is opened with, besides its URL. ``extra`` has the options it declared."""
-
-    auto_migrate: bool = True
-    auth_token: str | None = field(default=None, repr=False)
-    extra: Mapping[str, object] = field(default_factory=dict[str, object])
-
-
-BackendFactory = Callable[..., Backend]

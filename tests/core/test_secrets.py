@@ -9,7 +9,6 @@ import socket
 import pytest
 
 from workflow_world import World, create_world
-from workflow_world.backend import BackendOptions
 from workflow_world.core.entities import Message
 
 SECRET = "s3cret"  # noqa: S105  # what must never be seen
@@ -71,7 +70,6 @@ async def test_b196_a_handler_that_fails_shows_no_payload_in_the_log(
 
 
 async def test_b196_keys_and_tokens_are_not_in_reprs() -> None:
-    assert SECRET not in repr(BackendOptions(auth_token=SECRET))
     world = create_world(
         "memory:",
         base_url=f"http://user:{SECRET}@host",
