@@ -30,7 +30,8 @@ def types(session: nox.Session) -> None:
     """mypy and pyright, both strict, on the package."""
     session.install("-e", ".[dev]")
     session.run("mypy")
-    session.run("pyright")
+    # Otherwise it looks for the dependencies wherever the first Python on PATH has them.
+    session.run("pyright", "--pythonpath", f"{session.bin}/python")
 
 
 @nox.session
