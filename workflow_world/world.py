@@ -67,6 +67,11 @@ class World:
         """The backend underneath; the seam for tests and tooling."""
         return self._backend
 
+    @property
+    def clock(self) -> Clock:
+        """Where this World takes the time from: the one given to ``create_world``."""
+        return self._context.clock
+
     async def queue(
         self,
         name: str,

@@ -50,7 +50,7 @@ class Store:
     async def check(self, **options: Any) -> Report:
         world = self.world()
         try:
-            return await check(world, clock=self.clock, **options)
+            return await check(world, **options)
         finally:
             await world.close()
 

@@ -12,6 +12,7 @@ import pytest
 from workflow_world.check import KINDS, Report, apply, check, plan_repairs
 from workflow_world.codec import encode
 from workflow_world.memory import MemoryBackend
+from workflow_world.testing import ManualClock
 from workflow_world.world import World
 
 from .damages import DAMAGES, LAST, RUNS, Damage, damage, event, hurt
@@ -35,6 +36,11 @@ def found(report: Report) -> list[tuple[str, str | None, str | None]]:
         ((one.kind, one.run_id, one.subject) for one in report.findings),
         key=lambda row: tuple(str(part) for part in row),
     )
+
+
+def pass_time(world: World, seconds: float) -> None:
+    assert isinstance(world.clock, ManualClock)
+    world.clock.advance(seconds)
 
 
 def test_every_kind_of_finding_is_tried() -> None:
@@ -71,21 +77,21 @@ async def test_each_damage_has_exactly_its_finding(store: Store, one: Damage) ->
 @pytest.mark.parametrize("one", [one for one in DAMAGES if one.repaired], ids=lambda one: one.kind)
 async def test_a_repair_leaves_nothing_to_do(store: Store, one: Damage) -> None:
     hurt(store, one)
-    world, clock = store.world(), store.clock
+    world = store.world()
     try:
-        plan = plan_repairs(await check(world, clock=clock))
+        plan = plan_repairs(await check(world))
         assert plan.left == ()
         assert len(plan.repairs) == 1
         outcomes = await apply(world, plan)
         assert [(each.done, each.repair) for each in outcomes] == [(True, plan.repairs[0])], (
             outcomes
         )
-        report = await check(world, clock=clock)
+        report = await check(world)
         assert found(report) == []
         assert plan_repairs(report) == replace(plan, repairs=(), left=())
         # The first plan once more changes nothing either.
         assert all(each.done for each in await apply(world, plan))
-        assert found(await check(world, clock=clock)) == []
+        assert found(await check(world)) == []
     finally:
         await world.close()
 
@@ -97,7 +103,7 @@ async def test_what_is_not_repaired_is_left_alone(store: Store, one: Damage) -> 
     hurt(store, one)
     world = store.world()
     try:
-        plan = plan_repairs(await check(world, clock=store.clock))
+        plan = plan_repairs(await check(world))
     finally:
         await world.close()
     assert plan.repairs == ()
@@ -109,26 +115,25 @@ async def test_an_orphan_message(store: Store) -> None:
     world = store.world()
     try:
         orphan = await world.queue("__wkf_workflow_greet", {"runId": GONE})
-        young = await check(world, clock=store.clock)
+        young = await check(world)
         assert found(young) == []
-        later = store.clock
-        later.advance(60)
-        report = await check(world, clock=later)
+        pass_time(world, 60)
+        report = await check(world)
         assert found(report) == [("message-orphan", GONE, orphan)]
         plan = plan_repairs(report)
         assert [one.action for one in plan.repairs] == ["delete-message"]
         assert [one.done for one in await apply(world, plan)] == [True]
-        assert found(await check(world, clock=later)) == []
+        assert found(await check(world)) == []
     finally:
         await world.close()
 
 
 async def test_an_orphan_whose_run_came_is_kept(store: Store) -> None:
-    world, later = store.world(), store.clock
-    later.advance(60)
+    world = store.world()
     try:
         orphan = await world.queue("__wkf_workflow_greet", {"runId": GONE})
-        plan = plan_repairs(await check(world, clock=later))
+        pass_time(world, 60)
+        plan = plan_repairs(await check(world))
         creation = {"deploymentId": "d", "workflowName": "greet", "input": b""}
         await world.events.create(GONE, {"eventType": "run_created", "eventData": creation})
         assert [one.text for one in await apply(world, plan)] == ["it is not needed any more"]
@@ -233,22 +238,22 @@ async def test_a_repair_yields_to_what_happened_since(store: Store) -> None:
     hurt(
         store, damage("", None, None, "UPDATE workflow_steps SET attempt = 9 WHERE run_id = :busy")
     )
-    world, clock = store.world(), store.clock
+    world = store.world()
     try:
-        plan = plan_repairs(await check(world, clock=clock))
+        plan = plan_repairs(await check(world))
         await world.events.create(BUSY, {"eventType": "run_cancelled"})
         assert all(each.done for each in await apply(world, plan))
         assert (await world.runs.get(BUSY)).status == "cancelled"
-        assert found(await check(world, clock=clock)) == []
+        assert found(await check(world)) == []
     finally:
         await world.close()
 
 
 async def test_a_hook_whose_token_was_taken_is_not_restored(store: Store) -> None:
     hurt(store, damage("", None, None, "DELETE FROM workflow_hooks WHERE run_id = :busy"))
-    world, clock = store.world(), store.clock
+    world = store.world()
     try:
-        plan = plan_repairs(await check(world, clock=clock))
+        plan = plan_repairs(await check(world))
         data = {"token": f"first of {BUSY}"}
         await world.events.create(
             STEPPING, {"eventType": "hook_created", "correlationId": "h", "eventData": data}
@@ -313,7 +318,7 @@ async def test_a_run_that_changes_all_the_while_is_not_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Damage that is really there, but each look is overtaken by an event."""
-    store, world = await in_memory()
+    _, world = await in_memory()
     backend = world.backend
     assert isinstance(backend, MemoryBackend)
     database = backend.runs._database
@@ -328,10 +333,10 @@ async def test_a_run_that_changes_all_the_while_is_not_judged(
         return rows
 
     monkeypatch.setattr(backend.runs, "list_steps", overtaken)
-    report = await check(world, clock=store.clock)
+    report = await check(world)
     assert report.clean
     assert list(report.busy) == [BUSY]
     monkeypatch.undo()
-    assert (await check(world, clock=store.clock)).kinds == {"run-differs": 1}
+    assert (await check(world)).kinds == {"run-differs": 1}
     await world.close()
     await asyncio.sleep(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from ..clock import SYSTEM_CLOCK, Clock
 from .queue import QueueCheck, WakeUpCheck
 from .report import Notes, Progress, Report
 from .runs import HookCheck, RunCheck
@@ -22,7 +21,6 @@ async def check(
     streams: bool = True,
     limit: int = MAX_FINDINGS,
     progress: Progress | None = None,
-    clock: Clock = SYSTEM_CLOCK,
 ) -> Report:
     """Prove what must always hold of a store, and say where it does not.
 
@@ -35,14 +33,13 @@ async def check(
         streams: also read the chunks of every stream of a run.
         limit: how many findings to keep; the others are counted.
         progress: told now and then how far it is.
-        clock: that of the World, when it has one of its own.
 
     Returns: the report; ``docs/check.md`` explains each kind of finding.
     Raises: BackendError, SchemaError and what else opening the database raises: nothing can be
         said of it then.
     """
     await world.messages.stats()  # opens the database
-    backend, settings = world.backend, world.settings
+    backend, settings, clock = world.backend, world.settings, world.clock
     notes = Notes(limit=limit, progress=progress)
     grace = timedelta(milliseconds=settings.recovery_grace_ms)
     await RunCheck(backend, notes, streams=streams).run()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..clock import SYSTEM_CLOCK, Clock
 from ..core.invariants import Finding
 from ..core.rules import Owner
 from ..errors import WorldError
@@ -29,7 +28,7 @@ class Outcome:
     text: str = ""
 
 
-async def apply(world: World, plan: Plan, *, clock: Clock = SYSTEM_CLOCK) -> Sequence[Outcome]:
+async def apply(world: World, plan: Plan) -> Sequence[Outcome]:
     """Do what a plan says, each repair by itself and only while it is still needed.
 
     Safe beside live workers, and safe to repeat: a repair that is not needed any more counts as
