@@ -20,6 +20,19 @@ def test_version(spawn: Spawn) -> None:
     assert result.stdout == f"workflow-world, version {workflow_world.__version__}\n"
 
 
+def test_version_waits_for_no_database_library() -> None:
+    """Importing SQLAlchemy takes longer than all the rest of it."""
+    code = (
+        "import sys; from workflow_world.cli.app import app\n"
+        "try: app(['--version'])\n"
+        "finally: print({'sqlalchemy', 'alembic', 'psycopg', 'vercel'} & sys.modules.keys())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout.splitlines()[1:] == ["set()"]
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_names_the_commands(spawn: Spawn, option: str) -> None:
     result = spawn(option)
