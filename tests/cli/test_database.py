@@ -93,6 +93,57 @@ def test_table_prefix(call: Call, place: Path) -> None:
     assert call("db", "check").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("setup",),
+        *(("db", name) for name in ("upgrade", "check", "current", "sql")),
+        ("status",),
+        ("purge",),
+        ("repair",),
+    ],
+)
+def test_a_schema_is_for_postgres(call: Call, place: Path, command: tuple[str, ...]) -> None:
+    result = call(*command, "--schema", "flows")
+    assert result.exit_code in (1, 2)
+    assert "SQLite has no option schema" in one_line(result.stderr)
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["sql", "upgrade", "grants"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("table_prefix", 'x"y'),
+        ("table_prefix", "x" * 32),
+        ("table_prefix", "sqlite_"),
+        ("table_prefix", "a\0b"),
+        ("schema", 'x"; DROP'),
+        ("schema", "x" * 64),
+        ("schema", "pg_x"),
+        ("schema", "a\0b"),
+        ("schema", ""),
+    ],
+)
+def test_names_that_cannot_be(call: Call, command: str, option: str, value: str) -> None:
+    """Refused before anything is connected to."""
+    role = ["--role", "clerk"] if command == "grants" else []
+    about = [f"--{option.replace('_', '-')}", value]
+    result = call("db", command, "--url", "postgresql://nowhere.invalid/db", *role, *about)
+    assert result.exit_code == 1
+    assert f"{option} must be" in one_line(result.stderr)
+
+
+def test_grants_are_printed_for_postgres_only(call: Call) -> None:
+    about = ("db", "grants", "--role", "clerk")
+    assert "has no roles" in one_line(call(*about, "--url", "file:x.db").stderr)
+    result = call(*about, "--url", "postgresql://me:s3cret@host/db", "--table-prefix", "x_")
+    assert result.exit_code == 0
+    assert 'GRANT CONNECT ON DATABASE "db" TO "clerk";' in result.stdout
+    assert '"public"."x_workflow_runs" TO "clerk"' in result.stdout
+    assert "s3cret" not in result.output
+
+
 def test_current_and_check(call: Call, place: Path) -> None:
     sqlite3.connect(place / "empty.db").close()
     assert call("db", "current", "--url", "file:empty.db").stdout == "none\n"

@@ -1,4 +1,8 @@
-"""The suite on a real Postgres: a database for each test, a pool for each handle."""
+"""The suite on a real Postgres: a database for each test, a pool for each handle.
+
+On a server of our own it runs as a role that has the rights of ``workflow-world db grants`` and no
+others, so each test proves that they are enough.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from workflow_world.sql import migrate, open_backend
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
 from workflow_world.testing.conformance.suite import *  # noqa: F403
+
+ROLE = "runner"
 
 CHILD = """
 from workflow_world.sql import open_backend
@@ -31,7 +37,11 @@ def server() -> Iterator[postgres.Server]:
 @pytest.fixture(scope="session")
 def template(server: postgres.Server) -> Iterator[str]:
     name = server.create()
-    migrate.upgrade(server.url(name), environ={})
+    url = server.url(name)
+    migrate.upgrade(url, environ={})
+    if isinstance(server, postgres.Postgres):
+        server.execute(f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN")
+        server.execute(migrate.grants_sql(url, ROLE), name)
     yield name
     server.drop(name)
 
@@ -39,7 +49,7 @@ def template(server: postgres.Server) -> Iterator[str]:
 @pytest.fixture
 def url(server: postgres.Server, template: str) -> Iterator[str]:
     name = server.create(template)
-    yield server.url(name)
+    yield server.url(name, user=ROLE if isinstance(server, postgres.Postgres) else None)
     server.drop(name)
 
 

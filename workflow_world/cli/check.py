@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -20,11 +19,9 @@ from ..check import KINDS, Finding, Outcome, Plan, Progress, Report, apply, plan
 from ..check import check as check_world
 from ..check.checker import MAX_FINDINGS
 from ..errors import WorldError
-from ..factory import create_world
 from ..world import World
-from .common import Failure, Target, is_verbose, target_options, verbose_option
+from .common import Failure, Target, is_verbose, target_options, verbose_option, with_world
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
 logger = logging.getLogger("workflow_world.cli")
 
@@ -78,7 +75,8 @@ def check(
     async def look(world: World) -> Report:
         return await _look(world, streams, limit)
 
-    report = _with_world(ctx, target, look)
+    with _looking(ctx):
+        report = with_world(target, look)
     if as_json:
         click.echo(json.dumps({"url": str(target)} | _report_json(report), indent=2))
     else:
@@ -116,7 +114,8 @@ def repair(
         plan = plan_repairs(report)
         return report, plan, tuple(await apply(world, plan)) if really else ()
 
-    report, plan, outcomes = _with_world(ctx, target, mend)
+    with _looking(ctx):
+        report, plan, outcomes = with_world(target, mend)
     if as_json:
         content = {"url": str(target)} | _plan_json(report, plan, outcomes, applied=really)
         click.echo(json.dumps(content, indent=2))
@@ -135,18 +134,10 @@ def _at(target: Target, database: str | None) -> Target:
     return target if database is None else replace(target, url=database)
 
 
-def _with_world(ctx: click.Context, target: Target, use: Callable[[World], Awaitable[T]]) -> T:
-    """Look at an existing database: the schema is checked, never created."""
-
-    async def run() -> T:
-        world = create_world(target.url, table_prefix=target.table_prefix, auto_migrate=False)
-        try:
-            return await use(world)
-        finally:
-            await world.close()
-
+@contextlib.contextmanager
+def _looking(ctx: click.Context) -> Generator[None]:
     try:
-        return asyncio.run(run())
+        yield
     except WorldError as error:
         if is_verbose(ctx):
             logger.exception("The database could not be looked at")

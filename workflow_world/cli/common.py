@@ -1,10 +1,15 @@
-"""What all commands share: which database, ``-v``, the file ``.env``, and errors as one line."""
+"""What all commands share: which database, ``-v``, the file ``.env``, and errors as one line.
+
+Nothing here imports a backend or its libraries: ``--version`` and ``--help`` must not wait for it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,10 +20,12 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import WorldError
-from ..factory import DEFAULT_URL, URL_VARIABLES
+from ..factory import DEFAULT_URL, URL_VARIABLES, create_world
 from ..registry import redact
 from ..settings import env_text
+from ..world import World
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _VERBOSE: Final = "workflow_world.verbose"
 _ENV_NAMES: Final = ("DEPLOYMENT_ID", "PORT")
@@ -60,35 +67,80 @@ class Failure(click.ClickException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The database that a command is about; None means what the environment or default says."""
+    """The database that a command is about; None means what the environment or default says.
+
+    ``options`` are those of ``create_world`` that were given on the command line.
+    """
 
     url: str | None
-    table_prefix: str | None
+    options: Mapping[str, Any]
 
     @property
     def full_url(self) -> str:
         return (self.url or env_text(URL_VARIABLES, os.environ) or DEFAULT_URL).strip()
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the command line says anything of it."""
+        return self.url is not None or bool(self.options)
+
     def __str__(self) -> str:
         """The URL without secrets."""
         return redact(self.full_url)
 
+    @contextlib.contextmanager
+    def accepted(self) -> Generator[None]:
+        """Around what makes a backend without connecting: a TypeError is about an option.
+
+        Raises: CommandError for an option that this database does not know.
+        """
+        try:
+            yield
+        except TypeError as error:
+            raise CommandError(f"{self} takes no such option: {error}") from error
+
 
 def target_options(command: Callable[..., None]) -> Callable[..., None]:
-    """``--url`` and ``--table-prefix``, handed to the command as ``target``."""
+    """``--url``, ``--schema`` and ``--table-prefix``, handed to the command as ``target``."""
 
     @wraps(command)
-    def with_target(url: str | None, table_prefix: str | None, **others: Any) -> None:
-        command(target=Target(url=url, table_prefix=table_prefix), **others)
+    def with_target(
+        url: str | None, schema: str | None, table_prefix: str | None, **others: Any
+    ) -> None:
+        given = {"schema": schema, "table_prefix": table_prefix}
+        options = {name: value for name, value in given.items() if value is not None}
+        command(target=Target(url=url, options=options), **others)
 
     names = ", ".join(f"${name}" for name in URL_VARIABLES)
-    prefix = click.option(
-        "--table-prefix", metavar="TEXT", help="What the names of the tables begin with."
-    )
-    url = click.option(
-        "--url", metavar="URL", help=f"Database URL. Default: {names}, else {DEFAULT_URL}."
-    )
-    return url(prefix(with_target))
+    for option in (
+        click.option(
+            "--table-prefix", metavar="TEXT", help="What the names of the tables begin with."
+        ),
+        click.option(
+            "--schema",
+            metavar="NAME",
+            help="Schema of the tables, on Postgres. Default: the role's search_path.",
+        ),
+        click.option(
+            "--url", metavar="URL", help=f"Database URL. Default: {names}, else {DEFAULT_URL}."
+        ),
+    ):
+        with_target = option(with_target)
+    return with_target
+
+
+def with_world(target: Target, use: Callable[[World], Awaitable[T]]) -> T:
+    """Look at an existing database: the schema is checked, never created."""
+
+    async def run() -> T:
+        with target.accepted():
+            world = create_world(target.url, auto_migrate=False, **target.options)
+        try:
+            return await use(world)
+        finally:
+            await world.close()
+
+    return asyncio.run(run())
 
 
 def verbose_option(command: F) -> F:

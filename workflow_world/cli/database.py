@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ..registry import opener_for
-from ..sql import migrate, open_backend
+from ..sql import check_options, migrate, open_backend
 from .common import CommandError, Commands, Target, target_options, verbose_option
+
+if TYPE_CHECKING:
+    from ..sql.postgres.grants import Rights
 
 
 @click.group(cls=Commands)
@@ -28,7 +33,7 @@ def upgrade(target: Target, revision: str) -> None:
 @verbose_option
 def check(target: Target) -> None:
     """Exit with 0 when the schema is the one that this version needs; alter nothing."""
-    migrate.check(_url(target), table_prefix=target.table_prefix)
+    migrate.check(_url(target), **target.options)
     click.echo(f"{target}: the schema is up to date")
 
 
@@ -46,7 +51,25 @@ def current(target: Target) -> None:
 @click.argument("revision", default="head")
 def sql(target: Target, revision: str) -> None:
     """Print the SQL that creates the schema up to REVISION, without running it."""
-    click.echo(migrate.offline_sql(_url(target), revision, target.table_prefix or ""), nl=False)
+    url, options = _url(target), target.options
+    prefix, schema = options.get("table_prefix", ""), options.get("schema")
+    click.echo(migrate.offline_sql(url, revision, prefix, schema=schema), nl=False)
+
+
+@db.command()
+@target_options
+@verbose_option
+@click.option("--role", required=True, metavar="NAME", help="The role that is to have the rights.")
+@click.option(
+    "--rights",
+    type=click.Choice(["run", "read", "migrate"]),
+    default="run",
+    show_default=True,
+    help="Work without DDL, only look, or create and upgrade the schema.",
+)
+def grants(target: Target, role: str, rights: Rights) -> None:
+    """Print the SQL that gives a Postgres role the rights it needs, without running it."""
+    click.echo(migrate.grants_sql(_url(target), role, rights, **target.options), nl=False)
 
 
 @click.command()
@@ -58,16 +81,19 @@ def setup(target: Target) -> None:
 
 
 def _upgrade(target: Target, revision: str) -> None:
-    migrate.upgrade(_url(target), revision, table_prefix=target.table_prefix)
+    migrate.upgrade(_url(target), revision, **target.options)
     click.echo(f"{target}: the schema is at {_current(target)}")
 
 
 def _current(target: Target) -> str | None:
-    return migrate.current(_url(target), table_prefix=target.table_prefix)
+    return migrate.current(_url(target), **target.options)
 
 
 def _url(target: Target) -> str:
-    """Raises: ConfigurationError for an unknown scheme, CommandError for one without a schema."""
+    """Raises: ConfigurationError for an unknown scheme, CommandError for one without a schema or
+    for an option that is not the database's."""
     if opener_for(target.full_url) is not open_backend:
         raise CommandError(f"{target} is not a SQL database: it has no schema to create or check")
+    with target.accepted():
+        check_options(target.full_url, **target.options)
     return target.full_url

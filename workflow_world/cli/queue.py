@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar, get_args
+from typing import Final, get_args
 
 import click
 from rich.console import Console
@@ -14,11 +12,9 @@ from rich.table import Table
 
 from ..backend import Retention
 from ..core.entities import MessageStatus, QueueStats
-from ..factory import create_world
 from ..world import World
-from .common import Target, target_options, verbose_option
+from .common import Target, target_options, verbose_option, with_world
 
-T = TypeVar("T")
 _STATUSES: Final[tuple[MessageStatus, ...]] = get_args(MessageStatus)
 _BATCH: Final = 1_000
 
@@ -29,7 +25,7 @@ _BATCH: Final = 1_000
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def status(target: Target, as_json: bool) -> None:
     """Show how many messages wait, run, are done or have failed."""
-    stats = _with_world(target, lambda world: world.messages.stats())
+    stats = with_world(target, lambda world: world.messages.stats())
     if as_json:
         click.echo(json.dumps(_as_json(stats, str(target)), indent=2))
     else:
@@ -56,7 +52,7 @@ def purge(target: Target, older_than: float, failed: bool) -> None:
     inspection unless --failed is given. Messages that are not finished, and the runs themselves,
     are never touched.
     """
-    count = _with_world(target, lambda world: _purge(world, older_than, failed=failed))
+    count = with_world(target, lambda world: _purge(world, older_than, failed=failed))
     click.echo(f"{target}: deleted {count} finished message{'' if count == 1 else 's'}")
 
 
@@ -74,19 +70,6 @@ async def _purge(world: World, older_than: float, *, failed: bool) -> int:
     while count := await world.backend.messages.prune(retention, limit=_BATCH):
         total += count
     return total
-
-
-def _with_world(target: Target, use: Callable[[World], Awaitable[T]]) -> T:
-    """Look at an existing database: the schema is checked, never created."""
-
-    async def run() -> T:
-        world = create_world(target.url, table_prefix=target.table_prefix, auto_migrate=False)
-        try:
-            return await use(world)
-        finally:
-            await world.close()
-
-    return asyncio.run(run())
 
 
 def _as_json(stats: QueueStats, url: str) -> dict[str, object]:

@@ -32,16 +32,18 @@ def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
     """
     if not is_verbose(ctx):
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    ours = install(target.url, table_prefix=target.table_prefix)
+    with target.accepted():
+        ours = install(target.url, **target.options)
     import_modules(modules)
     world = _installed(ours)
     if not world.handled_prefixes:
         raise CommandError(
             f"nothing to work on: importing {', '.join(modules)} created no Workflows()"
         )
-    if world is not ours and target.url is not None:
+    if world is not ours and target.is_given:
         raise CommandError(
-            f"{', '.join(modules)} installs a World of its own: leave --url out to work on that"
+            f"{', '.join(modules)} installs a World of its own: leave --url, --schema and "
+            "--table-prefix out to work on that"
         )
     asyncio.run(_work(world, f"{target} with {', '.join(modules)}"))
 

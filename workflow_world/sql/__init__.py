@@ -17,7 +17,14 @@ from .backend import SqlBackend
 from .database import Database
 from .tables import checked_prefix
 
-__all__ = ["SqlBackend", "inspect_database", "open_backend", "open_database", "open_engine"]
+__all__ = [
+    "SqlBackend",
+    "check_options",
+    "inspect_database",
+    "open_backend",
+    "open_database",
+    "open_engine",
+]
 
 
 def open_backend(
@@ -52,9 +59,17 @@ def open_database(
     return make()
 
 
+def check_options(url: str, **options: Any) -> None:
+    """Raises: what ``open_backend`` raises for them; makes nothing."""
+    _plan(_url(url, {}), {}, SYSTEM_CLOCK, **options)
+
+
 def open_engine(url: str) -> Engine:
-    """An engine for Alembic's own command line: our connections, our transactions."""
-    make, _ = _plan(url, {}, SYSTEM_CLOCK)
+    """An engine for Alembic's own command line: our connections, our transactions.
+
+    Raises: ConfigurationError, BackendError.
+    """
+    make, _ = _plan(_url(url, {}), {}, SYSTEM_CLOCK)
     database = make()
     database.prepare()
     return database.engine

@@ -16,10 +16,13 @@ from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, Engine
 
 from ..errors import ConfigurationError, SchemaError
+from ..registry import redact, scheme_of
 from .tables import checked_prefix, checked_schema
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+    from .postgres.grants import Rights
 
 HEAD: Final = "0001"
 """The newest revision; a test compares it with the scripts."""
@@ -124,6 +127,29 @@ def offline_sql(
     config.output_buffer = buffer = io.StringIO()
     command.upgrade(config, revision, sql=True)
     return buffer.getvalue()
+
+
+def grants_sql(
+    url: str,
+    role: str,
+    rights: Rights = "run",
+    *,
+    table_prefix: str = "",
+    schema: str | None = None,
+) -> str:
+    """The SQL that gives a Postgres role its rights; see ``sql.postgres.grants``.
+
+    Raises: ConfigurationError for a database without roles, or for a name that cannot be one.
+    """
+    if scheme_of(url) not in ("postgresql", "postgres"):
+        raise ConfigurationError(
+            f"{redact(url)} has no roles: whoever may write the file may use the database"
+        )
+    from .postgres.grants import grants
+    from .postgres.location import locate
+
+    database = locate(url).arguments.get("dbname")
+    return grants(role, rights, database=database, prefix=table_prefix, schema=schema)
 
 
 def config_for(prefix: str, connection: Connection | None, schema: str | None = None) -> Config:

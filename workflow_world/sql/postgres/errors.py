@@ -40,7 +40,7 @@ _PERMANENT: Final = (
 )
 
 _HINTS: Final = {
-    "42501": "grant the role the rights it needs",
+    "42501": "grant the role the rights it needs: 'workflow-world db grants' prints them",
     "25006": "this server is a standby, or read-only: connect to the primary",
     "53100": "free some space on the server",
     "53300": "lower pool_size, or raise max_connections",

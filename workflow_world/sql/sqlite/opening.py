@@ -23,11 +23,14 @@ def plan(
     prefix: str,
     engine: Engine | None = None,
     synchronous: Synchronous | None = None,
+    **unknown: object,
 ) -> tuple[Callable[[], SqliteDatabase], Hashable | None]:
     """What makes the database, and what equals for all that may share it; None: nobody may.
 
-    Raises: ConfigurationError.
+    Raises: ConfigurationError; TypeError for an unknown option.
     """
+    if unknown:
+        raise TypeError(f"SQLite has no option {', '.join(sorted(unknown))}")
     if synchronous not in (None, "full", "normal"):
         raise ConfigurationError(f"synchronous must be 'full' or 'normal', not {synchronous!r}")
     location = locate(url) if engine is None else _location_of(engine)
