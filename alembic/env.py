@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine
 
 from alembic import context
+from workflow_world.errors import WorldError
 from workflow_world.factory import DEFAULT_URL, URL_VARIABLES
 from workflow_world.settings import env_text
-from workflow_world.sql import open_engine
-from workflow_world.sql.migrate import VERSION_TABLE
+from workflow_world.sql import open_database
+from workflow_world.sql.database import Database
+from workflow_world.sql.migrate import VERSION_TABLE, version_of
 from workflow_world.sql.tables import Tables, tables
 
 config = context.config
-PREFIX = str(
-    config.attributes.get("table_prefix") or context.get_x_argument(True).get("table_prefix", "")
-)
-
-SCHEMA = config.attributes.get("schema") or context.get_x_argument(True).get("schema") or None
-TABLES = tables(PREFIX, SCHEMA)
-NAMES = {table.name for table in TABLES.metadata.tables.values()}
+GIVEN = {**context.get_x_argument(True), **config.attributes}
+OPTIONS = {name: GIVEN[name] for name in ("table_prefix", "schema") if GIVEN.get(name)}
+PREFIX, SCHEMA = OPTIONS.get("table_prefix", ""), OPTIONS.get("schema")
 
 
 def url() -> str:
@@ -37,7 +36,7 @@ def include_name(name: str | None, kind: str, parents: object) -> bool:
     """Autogenerate looks at our tables only: the database may hold an application's too."""
     if kind == "schema":
         return name == SCHEMA
-    return kind != "table" or name in NAMES
+    return kind != "table" or name in {table.name for table in TABLES.metadata.tables.values()}
 
 
 def configure(connection: Connection | None, dialect_name: str | None) -> None:
@@ -65,26 +64,51 @@ def run(connection: Connection) -> None:
 
 def run_on(engine: Engine, lock: Callable[[Connection, Tables], None] | None = None) -> None:
     with engine.begin() as connection:
+        # Tables of another program, or of a newer version of this one, stay as they are.
+        version_of(connection, PREFIX, SCHEMA)
         if lock is not None:
             lock(connection, TABLES)
         run(connection)
 
 
-if context.is_offline_mode():
-    configure(None, "postgresql" if url().startswith("postgres") else "sqlite")
-    with context.begin_transaction():
-        context.run_migrations()
-elif (given := config.attributes.get("connection")) is not None:
-    run(given)
-else:
-    engine = open_engine(url())
+def run_online(database: Database) -> None:
+    database.prepare()
+    engine = database.engine
     try:
-        if engine.dialect.name == "postgresql":
-            from workflow_world.sql.postgres import migrations
+        with database.translated():
+            if engine.dialect.name == "postgresql":
+                from workflow_world.sql.postgres import migrations
 
-            # The schema has to be there, and of several that start at once one migrates.
-            migrations.retrying(lambda: run_on(engine, migrations.lock))
-        else:
-            run_on(engine)
+                # The schema has to be there, and of several that start at once one migrates.
+                migrations.retrying(lambda: run_on(engine, migrations.lock))
+            else:
+                run_on(engine)
     finally:
         engine.dispose()
+
+
+def print_sql() -> None:
+    configure(None, "postgresql" if url().startswith("postgres") else "sqlite")
+    with context.begin_transaction():
+        if SCHEMA is not None and context.get_starting_revision_argument() in (None, "base"):
+            context.execute(f'CREATE SCHEMA IF NOT EXISTS "{SCHEMA}"')
+        context.run_migrations()
+
+
+try:
+    if (given := config.attributes.get("connection")) is not None:
+        TABLES = tables(PREFIX, SCHEMA)
+        run(given)
+    else:
+        # Refuses what the database has not, such as a schema on SQLite; connects to nothing.
+        opened = open_database(url(), environ={}, **OPTIONS)
+        TABLES = opened.tables
+        if context.is_offline_mode():
+            print_sql()
+        else:
+            run_online(opened)
+except (WorldError, TypeError) as error:
+    if config.cmd_opts is None:
+        raise
+    # Typed on a command line: Alembic prints this one in one line, without a traceback.
+    raise CommandError(str(error)) from error

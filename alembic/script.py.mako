@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from alembic import context, op
+from alembic import op
 ${imports if imports else ""}
 
 revision = ${repr(up_revision)}

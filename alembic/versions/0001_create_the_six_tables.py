@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from alembic import context, op
+from alembic import op
 
 revision = "0001"
 down_revision = None
@@ -23,8 +23,8 @@ def letters() -> sa.types.TypeEngine[str]:
 
 
 def upgrade() -> None:
-    p = context.get_context().opts.get("table_prefix", "")
-    s = context.get_context().opts.get("schema")
+    p = op.get_context().opts.get("table_prefix", "")
+    s = op.get_context().opts.get("schema")
     q = f"{s}.{p}" if s else p
     op.create_table(
         f"{p}workflow_runs",
@@ -428,8 +428,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    p = context.get_context().opts.get("table_prefix", "")
-    s = context.get_context().opts.get("schema")
+    p = op.get_context().opts.get("table_prefix", "")
+    s = op.get_context().opts.get("schema")
     for name in (
         "stream_chunks",
         "queue_messages",

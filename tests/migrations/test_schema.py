@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from workflow_world.sql import migrate, open_engine
+from workflow_world.sql import migrate, open_database
 from workflow_world.sql.tables import tables
 
 from .helpers import TABLES, VERSION, ask, dump, revisions, schema, table_names
@@ -52,7 +52,7 @@ def test_models_and_migrations_make_the_same_schema(
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_autogenerate_finds_nothing_to_do(url: str, prefix: str) -> None:
     migrate.upgrade(url, environ={}, table_prefix=prefix)
-    engine = open_engine(url)
+    engine = open_database(url, environ={}).engine
     try:
         with engine.connect() as connection:
             options = {"version_table": prefix + VERSION, "compare_server_default": True}

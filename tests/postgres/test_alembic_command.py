@@ -67,3 +67,27 @@ def test_several_at_once(server: postgres.Server, empty: str) -> None:
         done = [*pool.map(lambda _: alembic(*about), range(4))]
     assert [one.returncode for one in done] == [0] * 4, done[0].stderr[-2000:]
     assert schemas(server, empty) == {"flows"}
+
+
+@pytest.mark.parametrize("command", ["upgrade", "downgrade"])
+def test_tables_of_another_program_are_left_alone(
+    server: postgres.Server, empty: str, command: str
+) -> None:
+    server.execute("CREATE TABLE workflow_runs (id TEXT PRIMARY KEY)", empty)
+    revision = "head" if command == "upgrade" else "base"
+    done = alembic("-x", f"url={server.url(empty)}", command, revision)
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in said
+    assert "did not make (workflow_runs)" in said
+    found = server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", empty)
+    assert found == [("workflow_runs",)]
+
+
+def test_printed_downgrade(server: postgres.Server, empty: str) -> None:
+    about = ("-x", f"url={server.url(empty)}", "-x", "schema=flows")
+    for command in (("upgrade", "head"), ("downgrade", "0001:base")):
+        printed = alembic(*about, *command, "--sql")
+        assert printed.returncode == 0, printed.stderr[-2000:]
+        server.execute(printed.stdout, empty)
+        assert schemas(server, empty) == ({"flows"} if command[0] == "upgrade" else set())

@@ -15,7 +15,7 @@ from servers.postgres import Server
 from alembic import command
 from workflow_world import create_world
 from workflow_world.errors import BackendError, ConfigurationError, SchemaError
-from workflow_world.sql import migrate, open_engine
+from workflow_world.sql import migrate, open_database
 from workflow_world.sql.tables import tables
 
 from .conftest import MakeWorld, Spawn
@@ -62,7 +62,7 @@ def test_models_and_migrations_make_the_same(
     migrate.upgrade(url, environ={}, table_prefix=prefix, schema=schema)
     made = read_schema(empty, where)
     assert len(made) > 100
-    engine = open_engine(url)
+    engine = open_database(url, environ={}).engine
     try:
         with engine.begin() as connection:
             options: dict[str, Any] = {
@@ -97,7 +97,7 @@ def test_up_down_and_up_again(
     url, where = server.url(empty), schema or "public"
     migrate.upgrade(url, environ={}, schema=schema)
     first = read_schema(empty, where)
-    engine = open_engine(url)
+    engine = open_database(url, environ={}).engine
     try:
         with engine.begin() as connection:
             command.downgrade(migrate.config_for("", connection, schema), "base")
@@ -116,12 +116,11 @@ def test_the_printed_sql_makes_the_same(
 ) -> None:
     url, where = server.url(empty), schema or "public"
     printed = migrate.offline_sql(url, prefix=prefix, schema=schema)
-    if schema is not None:
-        server.execute(f"CREATE SCHEMA {schema}", empty)
     server.execute(printed, empty)
     migrate.check(url, environ={}, table_prefix=prefix, schema=schema)
     by_hand = read_schema(empty, where)
-    server.execute(f"DROP SCHEMA {where} CASCADE; CREATE SCHEMA {where}", empty)
+    server.execute(f"DROP SCHEMA {where} CASCADE", empty)
+    server.execute("CREATE SCHEMA IF NOT EXISTS public", empty)
     migrate.upgrade(url, environ={}, table_prefix=prefix, schema=schema)
     assert read_schema(empty, where) == by_hand
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import ConfigurationError
@@ -23,7 +23,6 @@ __all__ = [
     "inspect_database",
     "open_backend",
     "open_database",
-    "open_engine",
 ]
 
 
@@ -62,17 +61,6 @@ def open_database(
 def check_options(url: str, **options: Any) -> None:
     """Raises: what ``open_backend`` raises for them; makes nothing."""
     _plan(_url(url, {}), {}, SYSTEM_CLOCK, **options)
-
-
-def open_engine(url: str) -> Engine:
-    """An engine for Alembic's own command line: our connections, our transactions.
-
-    Raises: ConfigurationError, BackendError.
-    """
-    make, _ = _plan(_url(url, {}), {}, SYSTEM_CLOCK)
-    database = make()
-    database.prepare()
-    return database.engine
 
 
 @contextmanager

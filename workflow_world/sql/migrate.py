@@ -31,7 +31,7 @@ KNOWN: Final = ("0001",)
 """All revisions, oldest first."""
 
 VERSION_TABLE: Final = "workflow_world_version"
-_OURS: Final = (
+TABLE_NAMES: Final = (
     "workflow_runs",
     "workflow_steps",
     "workflow_events",
@@ -48,7 +48,7 @@ def version_of(connection: Connection, prefix: str, schema: str | None = None) -
     """
     names = set(inspect(connection).get_table_names(schema))
     if prefix + VERSION_TABLE not in names:
-        foreign = sorted(prefix + name for name in _OURS if prefix + name in names)
+        foreign = sorted(prefix + name for name in TABLE_NAMES if prefix + name in names)
         if foreign:
             raise SchemaError(
                 f"The database has tables that workflow-world did not make ({', '.join(foreign)}), "
@@ -71,6 +71,15 @@ def version_table(prefix: str, schema: str | None = None) -> str:
     """Its name as SQL has it."""
     table = f'"{prefix}{VERSION_TABLE}"'
     return f'"{schema}".{table}' if schema else table
+
+
+def create_version_table(prefix: str, schema: str | None = None) -> str:
+    """The statement with which Alembic makes it, for whoever needs it before Alembic does."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {version_table(prefix, schema)} "
+        "(version_num VARCHAR(32) NOT NULL, "
+        f'CONSTRAINT "{prefix}{VERSION_TABLE}_pkc" PRIMARY KEY (version_num))'
+    )
 
 
 def check_version(connection: Connection, prefix: str, schema: str | None = None) -> None:

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from ..migrate import (
     HEAD,
-    VERSION_TABLE,
     bring_up_to_date,
     check_version,
+    create_version_table,
     version_of,
     version_table,
 )
@@ -69,12 +69,6 @@ def lock(connection: Connection, tables: Tables) -> None:
         )
         if found.first() is None:
             connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{tables.schema}"'))
+    connection.execute(text(create_version_table(tables.prefix, tables.schema)))
     name = version_table(tables.prefix, tables.schema)
-    key = f'"{tables.prefix}{VERSION_TABLE}_pkc"'
-    connection.execute(
-        text(
-            f"CREATE TABLE IF NOT EXISTS {name} (version_num VARCHAR(32) NOT NULL,"
-            f" CONSTRAINT {key} PRIMARY KEY (version_num))"
-        )
-    )
     connection.execute(text(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"))
