@@ -56,6 +56,7 @@ async def refused(world: World, *words: str) -> WorldError:
         ("sqlite:///", ("names no file",)),
         ("sqlite://host", ("names no file",)),
         ("file:a\0b.db", ("names no file",)),
+        ("file:a%00b.db", ("names no file",)),
         ("file:w.db?mode=ro", ("?parameters", "options")),
         ("sqlite:///w.db?authToken=t0ken", ("?parameters",)),
     ],
@@ -106,6 +107,10 @@ async def test_a_directory(make_world: MakeWorld, tmp_path: Path) -> None:
     error = await refused(make_world(f"file:{folder}"), str(folder), "is a directory", "must name")
     assert isinstance(error, BackendError)
     assert content(tmp_path) == {"folder": None}
+
+
+async def test_a_device(make_world: MakeWorld) -> None:
+    await refused(make_world("file:/dev/null"), "/dev/null is a device", "must name")
 
 
 async def test_a_missing_parent(make_world: MakeWorld, tmp_path: Path) -> None:

@@ -85,6 +85,10 @@ class Connector:
             return psycopg.connect(**self._location.arguments)
         except psycopg.Error as error:
             raise self._refused(error) from error
+        except UnicodeError as error:
+            # Python's own look-up of names: a part of one is empty or longer than 63 letters.
+            text = f"Postgres at {self._location.label}: no host has such a name (check the host)"
+            raise BackendError(text) from error
         except Exception as error:
             original = getattr(error, "orig", None)
             if isinstance(original, psycopg.Error):

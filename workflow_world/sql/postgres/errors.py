@@ -34,6 +34,8 @@ _PERMANENT: Final = (
     ("certificate", "check sslmode and sslrootcert"),
     ("does not support ssl", "check sslmode"),
     ("invalid connection option", "remove it from the URL"),
+    ("invalid port number", "check the port in the URL"),
+    ("bad value for", "check the parameters of the URL"),
     ("invalid sslmode", "check sslmode"),
     ("failed to resolve host", "check the host in the URL"),
     ("could not translate host name", "check the host in the URL"),
@@ -65,7 +67,7 @@ def connect_error(error: psycopg.Error, label: str, secrets: Iterable[str]) -> B
     for mark, hint in _PERMANENT:
         if mark in lower:
             return BackendError(f"Postgres at {label}: {reason} ({hint})")
-    return Unreachable(f"Postgres at {label}: {reason}")
+    return Unreachable(f"Postgres at {label}: {reason} (check that it runs and can be reached)")
 
 
 def backend_error(error: psycopg.Error) -> WorldError:

@@ -54,6 +54,9 @@ def locate(url: str) -> Location:
             f"{label} is no Postgres URL: write postgresql://user:password@host:port/database, "
             "with special characters percent-encoded"
         )
+    if any("\0" in str(value) for value in arguments.values()):
+        # libpq would read up to there, and connect to something else.
+        raise ConfigurationError(f"{label} has a NUL character (%00) in it: remove it")
     return Location(label=label, arguments={**_DEFAULTS, **arguments})
 
 

@@ -44,12 +44,12 @@ def locate(url: str) -> Location:
         raise ConfigurationError(
             f"{redact(url)}: a SQLite URL takes no ?parameters; pass options to create_world"
         )
-    text = _path_of(rest)
+    text = unquote(_path_of(rest))
     if not text or "\0" in text:
         raise ConfigurationError(
             f"{redact(url)!r} names no file: write file:workflow.db or file:/absolute/path.db"
         )
-    path = Path(unquote(text)).expanduser().absolute()
+    path = Path(text).expanduser().absolute()
     return Location(path=path, connect=_uri(path))
 
 
@@ -71,6 +71,8 @@ def prepare(path: Path, *, create: bool) -> None:
                 )
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, _MODE))
             return
+        if not path.is_file():
+            raise BackendError(f"{path} is a device or a pipe: the URL must name a database file")
         with path.open("rb") as file:
             head = file.read(len(_MAGIC))
     except OSError as error:
