@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from functools import cache
-from pathlib import Path
-from typing import Any, Final
+import contextlib
+from typing import Any, ClassVar, Final
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from servers.engines import Engine
 
 from workflow_world.backend import Backend
 from workflow_world.core.entities import Message
@@ -30,7 +28,6 @@ STEPS: Final = ("step_1", "step_2")
 STREAM_RUNS: Final = (RUNS[0], "wrun_none")
 STREAMS: Final = ("out", "log")
 EVERYTHING: Final = 1000
-_DIRECTORY: Final = tempfile.TemporaryDirectory()
 OWNER: Final = Owner(environment="development")
 
 TOKENS: Final = ("token a", "tökén")
@@ -46,34 +43,23 @@ def creation(payload: object) -> dict[str, object]:
     return {"deploymentId": "dpl", "workflowName": "greet", "input": payload}
 
 
-@cache
-def empty_database() -> Path:
-    """A file with the schema and no rows, made once."""
-    path = Path(_DIRECTORY.name) / "empty.db"
-
-    async def make() -> None:
-        backend = open_backend(f"file:{path}", environ={}, shared=False)
-        await backend.open()
-        await backend.close()
-
-    asyncio.run(make())
-    return path
-
-
 class Machine(RuleBasedStateMachine):
     """Every rule does one thing on both sides and compares the answers; then all rows are."""
+
+    engine: ClassVar[Engine]
+    """Of the system under test."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock()
-        self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
+        self.stack = contextlib.ExitStack()
+        self.stack.callback(self.runner.close)
         database = MemoryDatabase()
-        path = Path(self.directory.name) / "w.db"
-        shutil.copyfile(empty_database(), path)
+        url = self.stack.enter_context(self.engine.database())
 
         def connect() -> Backend:
-            return open_backend(f"file:{path}", clock=self.clock, environ={}, shared=False)
+            return open_backend(url, clock=self.clock, environ={}, shared=False)
 
         self.model = Side("model", lambda: MemoryBackend(database, clock=self.clock), self.clock)
         self.system = Side("system", connect, self.clock)
@@ -82,12 +68,9 @@ class Machine(RuleBasedStateMachine):
         self.leases: list[tuple[Message, Message]] = []
 
     def teardown(self) -> None:
-        try:
+        with self.stack:
             self.runner.run(self.model.close())
             self.runner.run(self.system.close())
-        finally:
-            self.runner.close()
-            self.directory.cleanup()
 
     def both(self, handle: int, ask: Ask) -> tuple[Any, Any]:
         """Ask both sides, and hold the answers against each other. Returns: the raw answers."""
@@ -144,10 +127,10 @@ class Machine(RuleBasedStateMachine):
             else:
                 self.runner.run(side.restart(handle))
 
-    @precondition(lambda self: len(self.model.presences) < HANDLES)
+    @precondition(lambda self: self.engine.proves_absence and len(self.model.presences) < HANDLES)
     @rule()
     def worker_starts(self) -> None:
-        """A worker that is alone frees all leases."""
+        """A worker that is alone frees all leases, where it can know that it is."""
         handle = next(n for n in range(HANDLES) if n not in self.model.presences)
         self.runner.run(self.model.enter(handle))
         self.runner.run(self.system.enter(handle))

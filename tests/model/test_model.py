@@ -1,4 +1,4 @@
-"""Random histories: the memory backend is the model, a SQLite file the system under test.
+"""Random histories: the memory backend is the model, each SQL engine the system under test.
 
 Two handles on each, one clock. Every operation must answer the same on both sides, and afterwards
 every row must be the same and be what the log says. A failure prints the shortest history that
@@ -10,12 +10,13 @@ shows it, as a program, and the line that plays it again.
 from __future__ import annotations
 
 import os
-from unittest import TestCase
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine
+from hypothesis.stateful import run_state_machine_as_test
+from servers.engines import ENGINES, Running
 
+from .machine import Machine
 from .queue_rules import QueueRules
 from .run_rules import RunRules
 from .stream_rules import StreamRules
@@ -37,19 +38,24 @@ class Histories(RunRules, QueueRules, StreamRules):
     """All of it at once."""
 
 
-def played(machine: type[RuleBasedStateMachine], examples: int, steps: int) -> type[TestCase]:
-    """The machine as a test case."""
-    case = machine.TestCase
-    case.settings = settings(
-        max_examples=examples * (40 if LONG else 1),
-        stateful_step_count=steps * (2 if LONG else 1),
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    ("histories", "examples", "steps"),
+    [(RunHistories, 30, 30), (QueueHistories, 40, 40), (Histories, 10, 30)],
+)
+def test_every_engine_does_as_the_model(
+    engines: Running, name: str, histories: type[Machine], examples: int, steps: int
+) -> None:
+    machine = type(histories.__name__, (histories,), {"engine": engines(name)})
+    # A server costs more than a file, and most rules are the same code.
+    examples = max(1, examples * (40 if LONG else 1) // (1 if name == "sqlite" else 4))
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps * (2 if LONG else 1),
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
     )
-    return case
-
-
-TestRunHistories = played(RunHistories, 30, 30)
-TestQueueHistories = played(QueueHistories, 40, 40)
-TestHistories = played(Histories, 10, 30)

@@ -1,0 +1,116 @@
+"""The engines that one test runs on in turn: each gives empty databases with our tables, by URL.
+
+One more engine is one more class here and its name in ``ENGINES``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Protocol
+
+from workflow_world.sql import migrate
+
+from . import postgres
+
+ENGINES: Final = ("sqlite", "postgres")
+
+
+class Engine(Protocol):
+    """What a test asks of an engine.
+
+    Attributes:
+        name: one of ``ENGINES``.
+        proves_absence: a starting worker can prove that no other one lives (design 7).
+        place: what another process calls ``attached`` with.
+    """
+
+    name: str
+    proves_absence: bool
+    place: str
+
+    def database(self) -> AbstractContextManager[str]:
+        """A database of its own, by URL; gone at the end."""
+        ...
+
+
+class Files:
+    """SQLite, in a folder. Copies of one file that was made once."""
+
+    name = "sqlite"
+    proves_absence = True
+
+    def __init__(self, folder: Path) -> None:
+        self.place = str(folder)
+        self._folder, self._empty = folder, folder / "empty.db"
+        if not self._empty.exists():
+            migrate.upgrade(f"file:{self._empty}", environ={})
+
+    @contextlib.contextmanager
+    def database(self) -> Generator[str]:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            path = Path(folder) / "w.db"
+            shutil.copyfile(self._empty, path)
+            yield f"file:{path}"
+
+
+class Databases:
+    """Postgres. Copies of one database that was made once."""
+
+    name = "postgres"
+    proves_absence = False
+
+    def __init__(self, server: postgres.Server, template: str) -> None:
+        self.place = server.url(template)
+        self._server, self._template = server, template
+
+    @contextlib.contextmanager
+    def database(self) -> Generator[str]:
+        name = self._server.create(self._template)
+        try:
+            yield self._server.url(name)
+        finally:
+            self._server.drop(name)
+
+
+def attached(place: str) -> Engine:
+    """The engine of another process, by its ``place``."""
+    if place.startswith("postgresql:"):
+        return Databases(postgres.Server(place), place.rpartition("/")[2])
+    return Files(Path(place))
+
+
+@contextlib.contextmanager
+def running(name: str) -> Generator[Engine]:
+    """An engine by its name; its server is started, unless it runs already, and stopped."""
+    if name == "sqlite":
+        with tempfile.TemporaryDirectory(prefix="workflow-world-") as folder:
+            yield Files(Path(folder))
+        return
+    with postgres.running() as server:
+        template = server.create()
+        try:
+            migrate.upgrade(server.url(template), environ={})
+            yield Databases(server, template)
+        finally:
+            server.drop(template)
+
+
+class Running:
+    """Engines by name, each started when it is first asked for; all are stopped by ``close``."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._found: dict[str, Engine] = {}
+
+    def __call__(self, name: str) -> Engine:
+        if name not in self._found:
+            self._found[name] = self._stack.enter_context(running(name))
+        return self._found[name]
+
+    def close(self) -> None:
+        self._stack.close()
