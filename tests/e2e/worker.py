@@ -1,21 +1,57 @@
-"""A worker process: serves the durable flows until it is killed. Says ``ready`` once it claims."""
+"""Worker processes that serve the durable flows until they are killed: one more for each line of
+input, which names it. Says ``NAME PID`` once it claims.
+
+This process imports what is slow and forks, so that a life of a worker costs a fraction of a
+second. When its input ends, it ends with all of them.
+"""
 
 import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+
+import vercel.workflow
 
 import workflow_world
+import workflow_world.vercel
 
 
-async def serve() -> None:
-    async with world:
-        print("ready", flush=True)  # noqa: T201
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
+async def serve(name: str) -> None:
     world = workflow_world.install(
         concurrency=8, lock_duration_ms=1_500, recovery_interval_ms=1_000, recovery_grace_ms=1_000
     )
     from flows import durable
 
     assert durable.workflows.http_handler
-    asyncio.run(serve())
+    async with world:
+        os.write(1, f"{name} {os.getpid()}\n".encode())
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    logging.basicConfig(
+        level=logging.WARNING, format="%(process)d %(created)f %(name)s %(message)s"
+    )
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # What is slow to import; nothing runs before a World is used.
+    assert vercel.workflow.Workflows
+    assert workflow_world.vercel.attach
+    workflow_world.create_world()
+    assert threading.active_count() == 1
+    for line in sys.stdin:
+        if os.fork() == 0:
+            try:
+                asyncio.run(serve(line.strip()))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os.write(1, f"{line.strip()} ended\n".encode())
+                os._exit(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
