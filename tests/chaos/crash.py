@@ -1,4 +1,4 @@
-"""Kill a process at each fault point in turn: ``crash.py FOLDER SHARD SHARDS``.
+"""Kill a process at fault points in turn: ``crash.py PLACE FOLDER SHARD SHARDS [SEED]``.
 
 This process imports everything once and forks one child per attempt. The child plays the tiny
 flow and is gone without notice at its n-th fault point; another child plays on. One JSON line per
@@ -10,25 +10,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
+import random
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from servers.engines import attached
 from tiny_flow import RUN, Tiny
 
 from workflow_world import World, create_world, faults
-from workflow_world.sql import migrate
 
 KILLED, PATIENCE_S = 77, 30
 
 
-async def play(folder: Path) -> dict[str, Any]:
+async def play(url: str, traces: Path) -> dict[str, Any]:
     """Begin or go on until the run has ended and every message is settled."""
-    world = create_world(f"file:{folder / 'w.db'}", poll_interval_ms=20)
-    tiny = Tiny(world, folder / "traces")
+    world = create_world(url, poll_interval_ms=20)
+    tiny = Tiny(world, traces)
     async with asyncio.timeout(PATIENCE_S), world:
         await tiny.begin()
         seen = await until(lambda: kinds(world), {"hook_created", "run_completed"}.intersection)
@@ -36,7 +36,7 @@ async def play(folder: Path) -> dict[str, Any]:
             await tiny.resume()
         await world.runs.wait(RUN)
         await until(lambda: statuses(world), {"completed", "failed"}.issuperset)
-        return await state(world, (folder / "traces").read_text)
+        return await state(world, traces.read_text)
 
 
 async def kinds(world: World) -> set[str]:
@@ -105,13 +105,13 @@ def forked(work: Callable[[], Any]) -> tuple[int, Any]:
     return os.waitstatus_to_exitcode(status), json.loads(text) if text else None
 
 
-def counted(folder: Path) -> dict[str, Any]:
+def counted(url: str, traces: Path) -> dict[str, Any]:
     reached: list[str] = []
     with faults.armed(reached.append):
-        return {"state": asyncio.run(play(folder)), "points": reached}
+        return {"state": asyncio.run(play(url, traces)), "points": reached}
 
 
-def killed_at(folder: Path, number: int) -> None:
+def killed_at(url: str, traces: Path, number: int) -> None:
     left = number
 
     def kill(name: str) -> None:
@@ -121,30 +121,34 @@ def killed_at(folder: Path, number: int) -> None:
             os._exit(KILLED)
 
     with faults.armed(kill):
-        asyncio.run(play(folder))
+        asyncio.run(play(url, traces))
 
 
-def main(root: Path, shard: int, shards: int) -> None:
-    empty = root / "empty.db"
-    forked(lambda: migrate.upgrade(f"file:{empty}", environ={}))
+def chosen(points: list[str], seed: str | None) -> list[int]:
+    """All of them, or with a seed one of each name."""
+    if seed is None:
+        return [*range(len(points))]
+    chance = random.Random(seed)  # noqa: S311
+    places = [[at for at, one in enumerate(points) if one == name] for name in sorted({*points})]
+    return [chance.choice(places_of_one) for places_of_one in places]
 
-    def fresh(name: str) -> Path:
-        folder = root / name
-        folder.mkdir()
-        shutil.copyfile(empty, folder / "w.db")
-        return folder
 
-    _, undisturbed = forked(lambda: counted(fresh("undisturbed")))
+def main(place: str, folder: Path, shard: int, shards: int, seed: str | None = None) -> None:
+    engine = attached(place)
+    with engine.database() as url:
+        create_world(url)  # imports what the engine needs
+        _, undisturbed = forked(lambda: counted(url, folder / "undisturbed"))
     print(json.dumps(undisturbed), flush=True)  # noqa: T201
-    for number in range(shard, len(undisturbed["points"]), shards):
-        folder = fresh(str(number))
-        code, _ = forked(lambda at=(folder, number): killed_at(*at))
-        # Another order of the same work may reach fewer points; then nothing was killed.
-        again, found = forked(lambda at=folder: asyncio.run(play(at)))
+    for number in chosen(undisturbed["points"], seed)[shard::shards]:
+        with engine.database() as url:
+            at = url, folder / str(number)
+            code, _ = forked(lambda at=at, number=number: killed_at(*at, number))
+            engine.bury(url)
+            # Another order of the same work may reach fewer points; then nothing was killed.
+            again, found = forked(lambda at=at: asyncio.run(play(*at)))
         told = {"number": number, "killed": code == KILLED, "code": again, "state": found}
         print(json.dumps(told), flush=True)  # noqa: T201
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

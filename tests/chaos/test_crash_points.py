@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from servers.engines import ENGINES, Running
 
 HERE = Path(__file__).parent
-SHARDS = 4
+EVERY_POINT = os.environ.get("CHAOS_POINTS") == "all"
+"""On servers, too; else there one point of each name."""
+PARTS = [
+    (name, shard, shards)
+    for name in ENGINES
+    for shards in (4 if name == "sqlite" or EVERY_POINT else 2,)
+    for shard in range(shards)
+]
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_killed_at_every_fault_point(tmp_path: Path, shard: int) -> None:
+@pytest.mark.parametrize(("name", "shard", "shards"), PARTS)
+def test_killed_at_every_fault_point(
+    tmp_path: Path, engines: Running, name: str, shard: int, shards: int
+) -> None:
+    environ = {key: text for key, text in os.environ.items() if not key.startswith("WORKFLOW_")}
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    command = [HERE / "crash.py", engines(name).place, tmp_path, str(shard), str(shards)]
+    if name != "sqlite" and not EVERY_POINT:
+        command.append(str(seed))
     played = subprocess.run(  # our own script
-        [sys.executable, HERE / "crash.py", tmp_path, str(shard), str(SHARDS)],
+        [sys.executable, *command],
         cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if not name.startswith("WORKFLOW_")},
+        env={**environ, "PYTHONPATH": str(HERE.parent)},
         capture_output=True,
         text=True,
         timeout=390,

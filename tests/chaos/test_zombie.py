@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from servers.engines import ENGINES, Running
 
 from workflow_world import NewEvent, World, create_world
 
@@ -19,14 +20,20 @@ RUN, STEP = "wrun_zombie", "__wkf_step_zombie"
 Start = Callable[[str], "subprocess.Popen[str]"]
 
 
+@pytest.fixture(params=ENGINES)
+def url(request: pytest.FixtureRequest, engines: Running) -> Iterator[str]:
+    with engines(request.param).database() as found:
+        yield found
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, url: str) -> Iterator[Start]:
     """A worker process by its name, once it claims; gone at the end, stopped or not."""
     processes: list[subprocess.Popen[str]] = []
 
     def begin(name: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(  # our own script
-            [sys.executable, HERE / "zombie.py", f"file:{tmp_path / 'w.db'}", name, tmp_path],
+            [sys.executable, HERE / "zombie.py", url, name, tmp_path],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -62,9 +69,9 @@ async def prepare(world: World) -> str:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("successor_is_done", [True, False])
 async def test_a_stopped_worker_that_wakes_up_writes_nothing(
-    tmp_path: Path, start: Start, successor_is_done: bool
+    tmp_path: Path, url: str, start: Start, successor_is_done: bool
 ) -> None:
-    world = create_world(f"file:{tmp_path / 'w.db'}")
+    world = create_world(url)
     try:
         message_id = await prepare(world)
         zombie = start("zombie")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -37,6 +38,11 @@ class Engine(Protocol):
         """A database of its own, by URL; gone at the end."""
         ...
 
+    def bury(self, url: str) -> None:
+        """Returns when nothing of the dead processes goes on in the database. Where nobody can
+        prove that they are dead, their leases end now, as they would in time."""
+        ...
+
 
 class Files:
     """SQLite, in a folder. Copies of one file that was made once."""
@@ -57,6 +63,9 @@ class Files:
             shutil.copyfile(self._empty, path)
             yield f"file:{path}"
 
+    def bury(self, url: str) -> None:
+        """What they had open is closed; the next worker frees their leases."""
+
 
 class Databases:
     """Postgres. Copies of one database that was made once."""
@@ -75,6 +84,15 @@ class Databases:
             yield self._server.url(name)
         finally:
             self._server.drop(name)
+
+    def bury(self, url: str) -> None:
+        name = url.rpartition("/")[2]
+        others = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
+        while self._server.execute(others) != [(0,)]:
+            time.sleep(0.005)
+        self._server.execute(
+            "UPDATE queue_messages SET leased_until = 1 WHERE status = 'processing'", name
+        )
 
 
 def attached(place: str) -> Engine:
