@@ -1,0 +1,84 @@
+"""Four processes of twenty callers each on one database: no error, and every row is there once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crowd import SHARED
+from servers.engines import ENGINES, Running
+from sqlalchemy import text
+
+from workflow_world import create_world
+from workflow_world.check import check
+from workflow_world.sql import open_engine
+
+CROWD = Path(__file__).with_name("crowd.py")
+PROCESSES, CALLERS = 4, 20
+SECONDS = float(os.environ.get("CHAOS_CROWD_S", "3"))
+
+
+@contextlib.contextmanager
+def process(url: str, name: str) -> Generator[Any]:
+    started = subprocess.Popen(  # our own script
+        [sys.executable, CROWD, url, name, str(CALLERS), str(SECONDS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(120 + 10 * SECONDS)
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_every_row_of_a_crowd_is_there(engines: Running, engine: str) -> None:
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(engines(engine).database())
+        crowd = [stack.enter_context(process(url, str(number))) for number in range(PROCESSES)]
+        for one in crowd:
+            assert one.stdout.readline() == "ready\n", one.communicate()[1]
+        for one in crowd:
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        made = Counter[str]()
+        for one in crowd:
+            out, err = one.communicate()
+            assert (one.returncode, err) == (0, ""), err[-4000:]
+            made.update(json.loads(out))
+        assert made["workflow_runs"] >= PROCESSES * CALLERS
+        assert rows(url, made) == made
+        world = create_world(url)
+        try:
+            assert (await world.streams.get_info(SHARED, "out")).tail_index == (
+                made["workflow_runs"] - 1
+            )
+            assert not (await check(world)).findings
+        finally:
+            await world.close()
+    print(dict(made))  # noqa: T201
+
+
+def rows(url: str, made: Counter[str]) -> dict[str, int]:
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            return {
+                table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()  # noqa: S608
+                for table in made
+            }
+    finally:
+        engine.dispose()
