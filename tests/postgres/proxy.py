@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import Literal, Self
 
 Cut = Literal["before", "after"]
@@ -12,7 +13,11 @@ Cut = Literal["before", "after"]
 
 class Proxy:
     """Forwards bytes. ``cut`` loses the connection of the next COMMIT: before the server has it,
-    or after the server has answered."""
+    or after the server has answered.
+
+    Attributes:
+        delay_s: how long all that goes to the server waits here first.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -21,6 +26,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._cuts: list[Cut] = []
         self.connections = 0
+        self.delay_s = 0.0
+        self._deaf: list[threading.Event] = []
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -40,6 +47,11 @@ class Proxy:
         for one in found:
             _shut(one)
 
+    def half_open(self) -> None:
+        """The connections that are open now stay so, but nothing goes through them any more."""
+        for one in list(self._deaf):
+            one.set()
+
     def __enter__(self) -> Self:
         return self
 
@@ -57,22 +69,30 @@ class Proxy:
             except OSError:
                 return
             self.connections += 1
-            answered = threading.Event()
+            answered, deaf = threading.Event(), threading.Event()
+            self._deaf.append(deaf)
             with self._lock:
                 self._open |= {client, server}
             for target, arguments in (
-                (self._to_server, (client, server, answered)),
-                (self._to_client, (client, server, answered)),
+                (self._to_server, (client, server, answered, deaf)),
+                (self._to_client, (client, server, answered, deaf)),
             ):
                 thread = threading.Thread(target=target, args=arguments, daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
     def _to_server(
-        self, client: socket.socket, server: socket.socket, lost: threading.Event
+        self,
+        client: socket.socket,
+        server: socket.socket,
+        lost: threading.Event,
+        deaf: threading.Event,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                if deaf.is_set():
+                    continue
+                time.sleep(self.delay_s)
                 cut = self._take() if b"COMMIT\0" in data else None
                 if cut == "before":
                     break
@@ -83,10 +103,16 @@ class Proxy:
             self._end(client, server)
 
     def _to_client(
-        self, client: socket.socket, server: socket.socket, lost: threading.Event
+        self,
+        client: socket.socket,
+        server: socket.socket,
+        lost: threading.Event,
+        deaf: threading.Event,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
+                if deaf.is_set():
+                    continue
                 if lost.is_set():
                     break  # the answer to COMMIT came, and goes no further
                 client.sendall(data)

@@ -101,6 +101,26 @@ async def test_all_connections_are_cut(far: World, proxy: Proxy) -> None:
         assert (await far.runs.get("wrun_1")).run_id == "wrun_1"
 
 
+async def test_a_server_that_falls_silent(
+    make_world: MakeWorld, proxy: Proxy, server: Server, name: str, monkeypatch: Any
+) -> None:
+    """Nothing is answered and nothing is closed: neither a write nor a read waits for ever."""
+    monkeypatch.setattr(connections, "GRACE_S", 0.2)
+    parts = urlsplit(server.url(name))
+    netloc = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
+    world = make_world(parts._replace(netloc=netloc).geturl(), statement_timeout_ms=300)
+    await create_run(world, "wrun_1")
+    for number in range(2):
+        proxy.half_open()
+        await world.events.create(
+            "wrun_1", event("step_created", f"s{number}", stepName="s", input=1)
+        )
+        proxy.half_open()
+        assert len(await log_of(world, "wrun_1")) == number + 2
+        proxy.half_open()
+        assert (await world.runs.get("wrun_1")).run_id == "wrun_1"
+
+
 async def test_backends_are_terminated(world: World, server: Server, name: str) -> None:
     """As an administrator does it, in the middle of writes."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, TypeAlias, cast
 
@@ -22,6 +23,8 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 _PREPARED: Final = 400
 _WAIT_S: Final = 30.0
+GRACE_S: Final = 5.0
+"""How much later than the statement timeout the server's answer to it may come."""
 
 
 class Connector:
@@ -37,6 +40,7 @@ class Connector:
     def connect(self) -> Connection:
         """Raises: BackendError; ``Unreachable`` where a later attempt may succeed."""
         connection = self._plain()
+        give_up_after(connection, self._options.statement_timeout_ms / 1000 + GRACE_S)
         try:
             connection.autocommit = True
             if self._options.transaction_pooler:
@@ -97,6 +101,37 @@ class Connector:
 
     def _refused(self, error: psycopg.Error) -> BackendError:
         return connect_error(error, self._location.label, self._location.secrets)
+
+
+def give_up_after(connection: Connection, seconds: float) -> None:
+    """From now on the connection is closed when the server says nothing for so long.
+
+    The server ends a statement that takes too long, and says so: silence means that it cannot be
+    reached any more, though nobody said so, and a lane would wait for ever. Keepalives do not
+    notice it when something in between still answers them.
+    """
+    plain = connection.wait
+
+    def wait(waiting: Any, *arguments: Any, **named: Any) -> Any:
+        return plain(_bounded(waiting, connection, seconds), *arguments, **named)
+
+    connection.wait = cast("Any", wait)  # type: ignore[method-assign]
+
+
+def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[Any, Any, Any]:
+    """What psycopg waits for; it is asked again and again while nothing comes."""
+    deadline = time.monotonic() + seconds
+    try:
+        wanted = next(waiting)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                waiting.close()
+                connection.close()
+                raise psycopg.OperationalError(f"no answer within {seconds:g} s")
+            wanted = waiting.send(ready)
+    except StopIteration as end:
+        return end.value
 
 
 def run_sql(connection: Connection, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:
