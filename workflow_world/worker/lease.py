@@ -74,9 +74,9 @@ class Heartbeat:
                 self._give_up(leases, lost)
 
     def _give_up(self, leases: list[Lease], lost: frozenset[str]) -> None:
+        """Says nothing: a message that was settled a moment ago has no lease either."""
         with self._lock:
             for lease in leases:
                 if lease.message_id in lost and self._held.get(lease.message_id) == lease.token:
                     del self._held[lease.message_id]
                     self._lost.add(lease.token)
-        logger.warning("Lost the lease of %s: their results are dropped", ", ".join(sorted(lost)))

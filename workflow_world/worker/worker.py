@@ -256,7 +256,9 @@ class Worker:
                     # Soon, not now: the settlement goes first, and both share a commit.
                     self._claim_is_due = True
                     asyncio.get_running_loop().call_soon(self._claim_now)
-            if self._heartbeat is None or not self._heartbeat.is_lost(lease):
+            if self._heartbeat is not None and self._heartbeat.is_lost(lease):
+                _say_lost(message)
+            else:
                 await self._settle(settling, message, settlement)
         finally:
             if self._heartbeat is not None:
@@ -297,7 +299,7 @@ class Worker:
                 await asyncio.sleep(min(_BACKOFF_FIRST_S * 2**attempt, _BACKOFF_MAX_S))
                 continue
             if not settled:
-                logger.debug("The lease of message %s was lost", message.message_id)
+                _say_lost(message)
             elif settlement.exhausted:
                 logger.error(
                     "Message %s of queue %s failed for good, run %s: %s",
@@ -323,6 +325,14 @@ class Worker:
             event_data={"error": error, "errorCode": delivery.EXHAUSTED_CODE},
         )
         return intent_for(message.run_id, checked(message.run_id, event), owner=Owner())
+
+
+def _say_lost(message: Message) -> None:
+    logger.warning(
+        "The lease of message %s was lost: its result is dropped",
+        message.message_id,
+        extra={"message_id": message.message_id, "run_id": message.run_id},
+    )
 
 
 async def _finished(tasks: Iterable[asyncio.Task[Any]]) -> None:
