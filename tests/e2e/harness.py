@@ -65,8 +65,8 @@ class Process:
 class Workers(Process):
     """Worker processes by name."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        super().__init__("worker.py", url, folder)
+    def __init__(self, url: str, folder: Path, **variables: str) -> None:
+        super().__init__("worker.py", url, folder, **variables)
         self._ready: dict[str, int] = {}
 
     def start(self, name: str) -> None:
@@ -89,8 +89,8 @@ class Workers(Process):
 class Starter(Process):
     """Starts runs, and delivers nothing."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        super().__init__("starter.py", url, folder)
+    def __init__(self, url: str, folder: Path, **variables: str) -> None:
+        super().__init__("starter.py", url, folder, **variables)
 
     def start(self, count: int) -> int:
         """Returns: how many runs were started until now."""

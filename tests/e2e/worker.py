@@ -6,6 +6,7 @@ second. When its input ends, it ends with all of them.
 """
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -21,7 +22,11 @@ import workflow_world.vercel
 
 async def serve(name: str) -> None:
     world = workflow_world.install(
-        concurrency=8, lock_duration_ms=1_500, recovery_interval_ms=1_000, recovery_grace_ms=1_000
+        concurrency=8,
+        lock_duration_ms=1_500,
+        recovery_interval_ms=1_000,
+        recovery_grace_ms=1_000,
+        **json.loads(os.environ.get("OPTIONS", "{}")),
     )
     from flows import durable
 

@@ -1,0 +1,140 @@
+"""The server dies, or the network in between misbehaves, again and again under load: every run ends
+with its result, no worker dies, and the log says so without filling the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from harness import Starter, Workers, check_everything
+from postgres.proxy import Proxy
+from servers.postgres import Postgres
+
+from workflow_world import World, create_world
+from workflow_world.sql import migrate
+
+SECONDS = float(os.environ.get("CHAOS_OUTAGES_S", "0"))
+"""0: each kind of disaster once, a second apart; else so long, 5 to 20 s apart."""
+RUNS = 4
+NAMES = ("one", "two")
+OPTIONS = '{"statement_timeout_ms": 2000}'
+LINE = re.compile(r"^(\d+) \S+ (workflow_world\.\w+) (.*)$", re.MULTILINE)
+IDS = re.compile(r"\b(?:msg|wrun)_\w+")
+
+Disaster = Callable[[], None]
+
+pytestmark = pytest.mark.timeout(300 + 3 * SECONDS)
+
+
+@pytest.fixture
+def own() -> Iterator[Postgres]:
+    with Postgres() as found:
+        migrate.upgrade(found.url(), environ={})
+        yield found
+
+
+def play(url: str, folder: Path, disasters: list[Disaster]) -> None:
+    """Two workers, and new runs before and during each disaster; then everything is proved."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    chance = random.Random(seed)  # noqa: S311
+    began = time.monotonic()
+    with (
+        Starter(url, folder, OPTIONS=OPTIONS) as starter,
+        Workers(url, folder, OPTIONS=OPTIONS) as workers,
+    ):
+        for name in NAMES:
+            workers.start(name)
+        pids = [workers.pid(name) for name in NAMES]
+        for pause, disaster in schedule(disasters, chance):
+            soon = time.monotonic() + pause
+            while time.monotonic() < soon:
+                starter.start(RUNS)
+                time.sleep(min(pause, 1))
+            starter.say(str(RUNS))  # which meets the disaster
+            disaster()
+            starter.answer()
+        results = starter.results(timeout=120)
+        for pid in pids:
+            os.kill(pid, 0)  # raises when it died
+        asyncio.run(until_all_ended(url))
+        asyncio.run(check_everything(url, results, folder))
+        check_the_output(workers.errors.read_text(), time.monotonic() - began)
+        refused = starter.errors.read_text().count("not started")
+        print(f"{len(results)} runs, {refused} refused")  # noqa: T201
+
+
+def schedule(disasters: list[Disaster], chance: random.Random) -> Iterator[tuple[float, Disaster]]:
+    """Each disaster, and how long it is quiet before."""
+    if not SECONDS:
+        for one in chance.sample(disasters, len(disasters)):
+            yield chance.uniform(0.3, 1), one
+        return
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        yield chance.uniform(5, 20), chance.choice(disasters)
+
+
+async def until_all_ended(url: str) -> None:
+    """Also those whose start was refused, though it was stored."""
+    world = create_world(url)
+    try:
+        async with asyncio.timeout(60):
+            while await unfinished(world):  # noqa: ASYNC110  # by other processes
+                await asyncio.sleep(0.1)
+    finally:
+        await world.close()
+
+
+async def unfinished(world: World) -> bool:
+    runs = [await world.runs.list(status=status) for status in ("pending", "running")]
+    stats = await world.messages.stats()
+    statuses = {status for counts in stats.counts.values() for status in counts}
+    return any(page.data for page in runs) or bool({"pending", "processing"} & statuses)
+
+
+def check_the_output(text: str, seconds: float) -> None:
+    """No traceback, and no loop of a worker says more than a line a second: a delivery is a loop,
+    and so are claims, heartbeats and upkeep."""
+    assert "Traceback" not in text, text[-6000:]
+    said = Counter(
+        (pid, logger, "".join(IDS.findall(line))) for pid, logger, line in LINE.findall(text)
+    )
+    print(f"{said.total()} lines in {seconds:.0f} s")  # noqa: T201
+    assert all(count <= seconds for count in said.values()), said.most_common(3)
+
+
+def test_a_server_that_is_restarted(own: Postgres, tmp_path: Path) -> None:
+    def restarted(end: Disaster) -> Disaster:
+        def disaster() -> None:
+            end()
+            own.start()
+
+        return disaster
+
+    play(own.url(), tmp_path, [restarted(own.kill), restarted(own.stop), own.crash])
+
+
+def test_a_network_that_misbehaves(own: Postgres, tmp_path: Path) -> None:
+    parts = urlsplit(own.url())
+    with Proxy(own.port) as proxy:
+
+        def slow() -> None:
+            proxy.delay_s = 0.5
+            time.sleep(2)
+            proxy.delay_s = 0
+
+        def commits_lost() -> None:
+            proxy.cut("after", 5)
+            proxy.cut("before", 5)
+
+        url = parts._replace(netloc=parts.netloc.replace(str(own.port), str(proxy.port))).geturl()
+        play(url, tmp_path, [proxy.cut_all, commits_lost, slow, proxy.half_open])
