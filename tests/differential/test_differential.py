@@ -1,0 +1,55 @@
+"""The same random operations on SQLite and on each other engine: every answer is the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from model.sides import HANDLES, Side
+from servers.engines import ENGINES, Running
+
+from workflow_world.errors import WorldError
+from workflow_world.sql import open_backend
+from workflow_world.testing import ManualClock
+
+from .operations import Operations
+
+COUNT = int(os.environ.get("CHAOS_OPERATIONS", "600"))
+OTHERS = [name for name in ENGINES if name != "sqlite"]
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + COUNT // 5)]
+
+
+@contextlib.asynccontextmanager
+async def side_on(engines: Running, name: str, clock: ManualClock) -> AsyncIterator[Side]:
+    with engines(name).database() as url:
+        side = Side(name, lambda: open_backend(url, clock=clock, environ={}, shared=False), clock)
+        try:
+            yield side
+        finally:
+            await side.close()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_every_answer_is_that_of_sqlite(engines: Running, name: str) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    clock, handles = ManualClock(), random.Random(seed)  # noqa: S311
+    operations, answered = Operations(seed, clock), Counter[str]()
+    async with side_on(engines, "sqlite", clock) as sqlite, side_on(engines, name, clock) as other:
+        for number in range(COUNT):
+            said, ask = operations.next()
+            handle = handles.randrange(HANDLES)
+            expected, found = await sqlite.ask(handle, ask), await other.ask(handle, ask)
+            assert other.comparable(found) == sqlite.comparable(expected), (
+                f"seed {seed}, operation {number}: {said}\n"
+                f"{name}: {other.comparable(found)}\nsqlite: {sqlite.comparable(expected)}"
+            )
+            answered[
+                "refused" if isinstance(found, WorldError) else said.split()[0].partition("_")[0]
+            ] += 1
+    print(dict(answered))  # noqa: T201
