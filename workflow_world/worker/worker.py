@@ -132,6 +132,8 @@ class Worker:
 
     def _enqueued(self, task: asyncio.Task[str]) -> None:
         self._enqueuing.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: a caller that was cancelled does not ask for it any more
         if self._saturated and self._free > 0:
             self._claim_now()
 
