@@ -48,7 +48,7 @@ def play(url: str, folder: Path, disasters: list[Disaster]) -> None:
     chance = random.Random(seed)  # noqa: S311
     began = time.monotonic()
     with (
-        Starter(url, folder, OPTIONS=OPTIONS) as starter,
+        Starter(url, folder, OPTIONS=OPTIONS, IN_FLIGHT="24") as starter,
         Workers(url, folder, OPTIONS=OPTIONS) as workers,
     ):
         for name in NAMES:
