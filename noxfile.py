@@ -55,15 +55,33 @@ def migrations(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """The kill loop and the power losses, longer than in ``tests``: ``-- --kills N --copies N``."""
+    """What ``tests`` does in short, at length: kills, power losses, outages, a crowd, random
+    operations, every fault point, and the whole suite through PgBouncer."""
     parser = argparse.ArgumentParser(prog="nox -s chaos --")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--copies", type=int, default=1000)
+    parser.add_argument("--outages", type=int, default=180, help="seconds")
+    parser.add_argument("--crowd", type=int, default=60, help="seconds")
+    parser.add_argument("--operations", type=int, default=20_000)
     wanted = parser.parse_args(session.posargs)
     session.install("-e", ".[test]")
-    env = {"CHAOS_KILLS": str(wanted.kills), "CHAOS_COPIES": str(wanted.copies)}
+    env = {
+        "CHAOS_KILLS": str(wanted.kills),
+        "CHAOS_COPIES": str(wanted.copies),
+        "CHAOS_OUTAGES_S": str(wanted.outages),
+        "CHAOS_CROWD_S": str(wanted.crowd),
+        "CHAOS_OPERATIONS": str(wanted.operations),
+        "CHAOS_POINTS": "all",
+        "CHAOS_POOLER": "all",
+    }
     timeout = f"--timeout={600 + 8 * wanted.kills + wanted.copies}"
-    where = ("tests/chaos", "tests/e2e/test_kill.py")
+    where = (
+        "tests/chaos",
+        "tests/differential",
+        "tests/e2e/test_kill.py",
+        "tests/e2e/test_outages.py",
+        "tests/postgres/test_pooler.py",
+    )
     session.run("python", "-m", "pytest", timeout, "-s", "-n", "0", *where, env=env)
 
 
