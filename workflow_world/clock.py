@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
+
+
+class Ticker(Protocol):
+    """What ``Clock.every`` started."""
+
+    def stop(self, timeout: float | None = None) -> None:
+        """No further call begins. Blocking: waits up to ``timeout`` seconds for one under way."""
+        ...
 
 
 class Clock(Protocol):
@@ -18,6 +28,30 @@ class Clock(Protocol):
         Returns: whether the event is set.
         """
         ...
+
+    def every(self, seconds: float, action: Callable[[], None], *, name: str) -> Ticker:
+        """Call ``action`` each ``seconds`` from a thread of its own, called ``name``, which a busy
+        event loop cannot starve. The first call comes after ``seconds``; ``action`` never raises.
+        """
+        ...
+
+
+class ThreadTicker:
+    """Satisfies ``Ticker``, in real time."""
+
+    def __init__(self, seconds: float, action: Callable[[], None], name: str) -> None:
+        self._seconds, self._action = seconds, action
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float | None = None) -> None:
+        self._stop.set()
+        self._thread.join(timeout)
+
+    def _tick(self) -> None:
+        while not self._stop.wait(self._seconds):
+            self._action()
 
 
 class SystemClock:
@@ -34,6 +68,9 @@ class SystemClock:
         except TimeoutError:
             return event.is_set()
         return True
+
+    def every(self, seconds: float, action: Callable[[], None], *, name: str) -> Ticker:
+        return ThreadTicker(seconds, action, name)
 
 
 SYSTEM_CLOCK = SystemClock()

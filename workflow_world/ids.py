@@ -5,23 +5,32 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
 
 from .core.ulid import RANDOM_BITS, encode_ulid
 
 
 class UlidFactory:
-    """Thread-safe: the same or an earlier millisecond increments the random part."""
+    """Thread-safe: the same or an earlier millisecond increments the random part.
 
-    def __init__(self) -> None:
+    ``time_ns`` and ``randbits`` are where time and chance come from.
+    """
+
+    def __init__(
+        self,
+        time_ns: Callable[[], int] = time.time_ns,
+        randbits: Callable[[int], int] = secrets.randbits,
+    ) -> None:
+        self.time_ns, self.randbits = time_ns, randbits
         self._lock = threading.Lock()
         self._time = 0
         self._tail = 0
 
     def __call__(self) -> str:
-        now = time.time_ns() // 1_000_000
+        now = self.time_ns() // 1_000_000
         with self._lock:
             if now > self._time:
-                self._time, self._tail = now, secrets.randbits(RANDOM_BITS)
+                self._time, self._tail = now, self.randbits(RANDOM_BITS)
             elif self._tail + 1 >> RANDOM_BITS:
                 self._time, self._tail = self._time + 1, 0
             else:

@@ -62,7 +62,8 @@ class Hub:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._signals: dict[str, set[Signal]] = {}
+        # Dicts, not sets: who came first is woken first.
+        self._signals: dict[str, dict[Signal, None]] = {}
         self.has_waiters = threading.Event()
 
     def notify(self, topic: str) -> None:
@@ -81,14 +82,14 @@ class Hub:
     def subscribe(self, topic: str) -> Signal:
         signal = Signal(self, topic, self._clock)
         with self._lock:
-            self._signals.setdefault(topic, set()).add(signal)
+            self._signals.setdefault(topic, {})[signal] = None
         return signal
 
     def remove(self, signal: Signal) -> None:
         with self._lock:
             group = self._signals.get(signal.topic)
             if group is not None:
-                group.discard(signal)
+                group.pop(signal, None)
                 if not group:
                     del self._signals[signal.topic]
             if not self._signals:

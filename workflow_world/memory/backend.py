@@ -30,7 +30,7 @@ class MemoryNotifier:
         self._database = database
         self._hub = Hub(clock)
         with database.lock:
-            database.hubs.add(self._hub)
+            database.hubs[self._hub] = None
 
     def notify(self, topic: str) -> None:
         self._database.notify(topic)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from .. import faults
 from ..core.entities import Event, Hook, Message, Run, Step
@@ -79,7 +79,7 @@ class MemoryDatabase:
         self.last_claims: dict[str, datetime] = {}
         self.streams: dict[tuple[str, str], Stream] = {}
         self.workers: set[object] = set()
-        self.hubs: WeakSet[Hub] = WeakSet()
+        self.hubs: WeakKeyDictionary[Hub, None] = WeakKeyDictionary()
         self.lock = threading.Lock()
 
     @contextmanager

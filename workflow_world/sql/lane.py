@@ -162,13 +162,17 @@ class Lane:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
-            batch = self._gather(job)
-            try:
-                self._transact(batch)
-            except BaseException as error:  # every caller must get an answer
-                for job in batch:
-                    job.error = error
-            _hand_out(batch)
+            self._run(job)
+
+    def _run(self, first: Job[Any]) -> None:
+        """One batch."""
+        batch = self._gather(first)
+        try:
+            self._transact(batch)
+        except BaseException as error:  # every caller must get an answer
+            for job in batch:
+                job.error = error
+        _hand_out(batch)
 
     def _gather(self, first: Job[Any]) -> list[Job[Any]]:
         """The first job and whatever else is waiting."""

@@ -26,7 +26,7 @@ class Readers:
         self._backend = backend
         self._clock = clock
         self._closed = False
-        self._open: set[Subscription] = set()
+        self._open: dict[Subscription, None] = {}
 
     def close(self) -> None:
         """Make every open reader raise WorldClosedError at its next step."""
@@ -41,7 +41,7 @@ class Readers:
         self._check_open()
         await self._backend.open()
         subscription = self._backend.notifier.subscribe(f"stream:{run_id}:{name}")
-        self._open.add(subscription)
+        self._open[subscription] = None
         try:
             info = None
             if start_index is not None and start_index < 0:
@@ -63,7 +63,7 @@ class Readers:
                 self._check_open()
                 pause = POLL_FIRST_S if chunks or woken else min(pause * 1.5, POLL_MAX_S)
         finally:
-            self._open.discard(subscription)
+            self._open.pop(subscription, None)
             subscription.close()
 
     def _check_open(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ..clock import ThreadTicker, Ticker
 from ..core.values import aware_ms
 
 START: Final = datetime(2030, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -54,3 +56,7 @@ class ManualClock:
             with self._lock:
                 self._sleepers = [one for one in self._sleepers if one[2] is not alarm]
         return event.is_set()
+
+    def every(self, seconds: float, action: Callable[[], None], *, name: str) -> Ticker:
+        """In real time: what a thread does beside a test does not wait for the test."""
+        return ThreadTicker(seconds, action, name)

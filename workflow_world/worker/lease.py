@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from ..backend import Lease, MessageStore
+from ..clock import Clock, Ticker
 from ..errors import WorldError
 
 logger = logging.getLogger("workflow_world.lease")
@@ -18,27 +19,22 @@ _FRACTION: Final = 3
 class Heartbeat:
     """Extends every lease it holds each third of the lease's length, until told otherwise."""
 
-    def __init__(self, store: MessageStore, lease: timedelta) -> None:
-        self._store, self._lease = store, lease
+    def __init__(self, store: MessageStore, lease: timedelta, clock: Clock) -> None:
+        self._store, self._lease, self._clock = store, lease, clock
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}
         self._lost: set[str] = set()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ticker: Ticker | None = None
 
     def start(self) -> None:
-        self._stop.clear()
-        self._thread = threading.Thread(
-            target=self._beat, name="workflow-world-heartbeat", daemon=True
-        )
-        self._thread.start()
+        interval = self._lease.total_seconds() / _FRACTION
+        self._ticker = self._clock.every(interval, self._beat, name="workflow-world-heartbeat")
 
     def stop(self, timeout: float | None = None) -> None:
         """Blocking: waits up to ``timeout`` seconds for an extension under way."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
-            self._thread = None
+        if self._ticker is not None:
+            self._ticker.stop(timeout)
+            self._ticker = None
 
     def hold(self, lease: Lease) -> None:
         with self._lock:
@@ -58,20 +54,18 @@ class Heartbeat:
             self._lost.discard(lease.token)
 
     def _beat(self) -> None:
-        interval = self._lease.total_seconds() / _FRACTION
-        while not self._stop.wait(interval):
-            with self._lock:
-                leases = [Lease(message_id=key, token=token) for key, token in self._held.items()]
-            if not leases:
-                continue
-            try:
-                lost = self._store.extend(leases, self._lease)
-            except WorldError as error:
-                # The lease's end decides; the next beat tries again.
-                logger.warning("Could not extend %d leases: %s", len(leases), error)
-                continue
-            if lost:
-                self._give_up(leases, lost)
+        with self._lock:
+            leases = [Lease(message_id=key, token=token) for key, token in self._held.items()]
+        if not leases:
+            return
+        try:
+            lost = self._store.extend(leases, self._lease)
+        except WorldError as error:
+            # The lease's end decides; the next beat tries again.
+            logger.warning("Could not extend %d leases: %s", len(leases), error)
+            return
+        if lost:
+            self._give_up(leases, lost)
 
     def _give_up(self, leases: list[Lease], lost: frozenset[str]) -> None:
         """Says nothing: a message that was settled a moment ago has no lease either."""

@@ -89,7 +89,7 @@ class Worker:
             raise
         self._loop, self._variables = asyncio.get_running_loop(), copy_context()
         self._signal = backend.notifier.subscribe(QUEUE)
-        self._heartbeat = Heartbeat(backend.messages, self._lease)
+        self._heartbeat = Heartbeat(backend.messages, self._lease, self._context.clock)
         self._settling = Settling(backend.messages)
         self._heartbeat.start()
         self._tasks = [

@@ -64,7 +64,10 @@ class SqliteDatabase(Database):
         synchronous: Synchronous,
         auto_migrate: bool,
         engine: Engine | None,
+        lane: type[Lane] = Lane,
+        watcher: type[Watcher] = Watcher,
     ) -> None:
+        """``lane`` and ``watcher`` run what has threads of its own; a simulation has none."""
         super().__init__(tables(prefix), clock=clock)
         self.location = location
         self.heads = self._heads = Heads()
@@ -78,8 +81,9 @@ class SqliteDatabase(Database):
         self._local = threading.local()
         self._glance = threading.Lock()
         self._glancer: DBAPICursor | None = None
-        self._writes = Lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
-        self._reads = Lane("workflow-world-reader", self._look, threads=_READERS, max_batch=16)
+        self._writes = lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
+        self._reads = lane("workflow-world-reader", self._look, threads=_READERS, max_batch=16)
+        self._watching = watcher
         self._watcher: Watcher | None = None
 
     @property
@@ -103,7 +107,7 @@ class SqliteDatabase(Database):
             self._disconnect()
             raise
         if self.location.path is not None:
-            self._watcher = Watcher(self, self.location.path, self._watch_connection)
+            self._watcher = self._watching(self, self.location.path, self._watch_connection)
             self._watcher.start()
 
     def prepare(self) -> None:

@@ -38,6 +38,9 @@ class Watcher:
     ) -> None:
         self._database, self._hub, self._connect = database, database.hub, connect
         self._wal = f"{os.path.realpath(path)}-wal"
+        self._cursor: sqlite3.Cursor | None = None
+        self._seen: int | None = None
+        self._commits = -1
         self._written: tuple[int, int] | None = None
         self._quiet_at = 0.0
         self._stopped = threading.Event()
@@ -56,32 +59,35 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        cursor, seen, commits, quiet = None, None, -1, False
+        quiet = False
         while not self._stopped.is_set():
             self._hub.has_waiters.wait()
             # Not the event's own wait: this loop is most of what an idle process does.
             time.sleep(QUIET_INTERVAL_S if quiet else INTERVAL_S)
             if self._stopped.is_set():
                 break
-            quiet = self._is_quiet() and seen is not None
-            if quiet:
-                continue
-            try:
-                if cursor is None:
-                    cursor = self._connect().cursor()
-                ours = self._database.commits
-                ((version,),) = cursor.execute("PRAGMA data_version")
-            except sqlite3.Error as error:
-                # The poll interval of whoever waits is still there.
-                logger.debug("data_version could not be read: %s", error)
-                continue
-            if version == seen:
-                continue
-            if seen is None or ours == commits:
-                self._hub.notify_all()
-            else:
-                self._database.look_for_others()
-            seen, commits = version, ours
+            quiet = self._is_quiet() and self._seen is not None
+            if not quiet:
+                self.look()
+
+    def look(self) -> None:
+        """One poll; wakes everybody when another process has written."""
+        try:
+            if self._cursor is None:
+                self._cursor = self._connect().cursor()
+            ours = self._database.commits
+            ((version,),) = self._cursor.execute("PRAGMA data_version")
+        except sqlite3.Error as error:
+            # The poll interval of whoever waits is still there.
+            logger.debug("data_version could not be read: %s", error)
+            return
+        if version == self._seen:
+            return
+        if self._seen is None or ours == self._commits:
+            self._hub.notify_all()
+        else:
+            self._database.look_for_others()
+        self._seen, self._commits = version, ours
 
     def _is_quiet(self) -> bool:
         """Whether no commit can be under way, nor have come since the last look."""
