@@ -93,6 +93,8 @@ INTENDED: list[tuple[Statement, str]] = [
     (RUNS.step, "sqlite_autoindex_workflow_steps_1 (run_id=? AND step_id=?)"),
     (RUNS.token_holder, "uq_hooks_token (token=?)"),
     (RUNS.resumed, "uq_events_resume (run_id=? AND resume_id=?)"),
+    (RUNS.last_claim, "ix_queue_finished_of_run (run_id=? AND step_id=?)"),
+    (RUNS.last_claim, "ix_queue_unfinished_of_run (run_id=? AND step_id=?)"),
     (RUNS.log, "sqlite_autoindex_workflow_events_1 (run_id=? AND position>?)"),
     (
         RUNS.related(("wait_created", "wait_completed")),

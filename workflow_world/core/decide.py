@@ -85,7 +85,9 @@ def needs_of(event: NewEvent) -> Needs:
             correlation_id=correlation_id,
             related=("hook_created", "hook_conflict", "hook_disposed"),
         )
-    return Needs(hook_id=correlation_id, resume_id=event.resume_id)
+    return Needs(
+        hook_id=correlation_id, resume_id=event.resume_id, last_claim=kind == "hook_received"
+    )
 
 
 def _decide(

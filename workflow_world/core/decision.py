@@ -27,6 +27,7 @@ class Needs:
         correlation_id, related: load the run's events with this correlation id and these types.
         resume_id: load the run's ``hook_received`` event with this resume id.
         leased: load the lease token of this message.
+        last_claim: load when a message that replays the run was last claimed.
     """
 
     payloads: bool = False
@@ -37,6 +38,7 @@ class Needs:
     related: tuple[str, ...] = ()
     resume_id: str | None = None
     leased: str | None = None
+    last_claim: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Facts:
     related: tuple[Event, ...] = ()
     resumed: Event | None = None
     lease_token: str | None = None
+    last_claim_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

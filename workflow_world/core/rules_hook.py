@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from ..errors import HookNotFoundError, HookResumeConflictError, RunExpiredError
@@ -43,7 +44,11 @@ def created(given: Given) -> Verdict:
 def received(given: Given) -> Verdict:
     if given.facts.hook is None:
         return Refusal(error=HookNotFoundError(hook_id=given.entity_id))
-    event = given.row()
+    # The sweep tells by their times whether a delivery has seen this event (spec 4.10). Whoever
+    # resumes may die before it wakes the run, and the clock may have been set back since a claim.
+    claim = given.facts.last_claim_at
+    now = given.now if claim is None else max(given.now, claim)
+    event = replace(given, now=now).row()
     return Decision(events=(event,), result=EventResult(event=event))
 
 

@@ -48,6 +48,7 @@ def facts_of(database: MemoryDatabase, intent: Intent) -> Facts:
         hook=loaded(database.hooks.get((run_id, needs.hook_id or ""))),
         token_holder=None if needs.token is None else loaded(next(holder, None)),
         lease_token=None if leased is None else leased.lease_token,
+        last_claim_at=database.last_claims.get(run_id) if needs.last_claim else None,
         related=tuple(
             detached(event)
             for event in log.values()

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
+    ScalarSelect,
     Select,
     Table,
     and_,
@@ -22,7 +23,7 @@ from sqlalchemy import (
 from ..core.decision import RUN_CHANGES, STEP_CHANGES
 from .compiled import Statement, insert_or_nothing, one_of
 from .rows import RUN_WIDTH
-from .tables import ONCE, Tables
+from .tables import ONCE, UNFINISHED, Tables
 
 PAYLOADS = frozenset({"input", "output"})
 """Columns that are left unread where no payloads are wanted (spec 3.4)."""
@@ -137,6 +138,24 @@ class RunStatements:
                 events.c.run_id == bindparam("run_id"),
                 events.c.resume_id == bindparam("resume_id"),
             ),
+        )
+
+    @cached_property
+    def last_claim(self) -> Statement:
+        """Kept by the run, of finished messages, and of unfinished ones: each has its index."""
+        runs, m = self.t.runs, self.t.messages
+
+        def newest(which: str) -> ScalarSelect[Any]:
+            chosen = select(func.max(m.c.claimed_at)).where(
+                m.c.run_id == bindparam("run_id"), m.c.step_id.is_(None), text(which)
+            )
+            return chosen.scalar_subquery()
+
+        return Statement(
+            "find last claim",
+            select(
+                runs.c.last_claim_at, newest("processed_at IS NOT NULL"), newest(UNFINISHED)
+            ).where(runs.c.run_id == bindparam("run_id")),
         )
 
     # --- decisions -----------------------------------------------------------------------

@@ -32,6 +32,7 @@ from .rows import (
     step_changes,
     step_of,
     step_values,
+    when,
 )
 from .run_statements import RunStatements
 from .stranded import StrandedReader
@@ -108,8 +109,12 @@ class SqlRunStore:
         if needs.resume_id is not None:
             found = session.one(s.resumed, run_id=run_id, resume_id=needs.resume_id)
             resumed = None if found is None else event_of(found)
-        leased = needs.leased
+        leased, claim = needs.leased, None
+        if needs.last_claim:
+            claims = session.one(s.last_claim, run_id=run_id) or ()
+            claim = when(max((one for one in claims if one is not None), default=None))
         return Facts(
+            last_claim_at=claim,
             lease_token=None
             if leased is None
             else self._holding.token(session, leased, locked=locked),

@@ -8,6 +8,7 @@ import pytest
 
 from ...api.context import Context
 from ...codec import decode
+from ...core.delivery import Done
 from ...core.entities import Message, RunStatus
 from ...worker.upkeep import Upkeep
 from ...world import World
@@ -36,6 +37,7 @@ from .queue_helpers import (
     advance_until,
     claim_one,
     complete,
+    end,
     exhaust,
     message_in,
     put,
@@ -308,6 +310,27 @@ async def test_b163_unseen_outcome_wakes_the_run_once(
     await complete(world, message.message_id, clock.now())
     clock.advance(3600)
     assert await sweep(world, clock) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ended", [True, False])
+async def test_b163_resume_counts_although_the_clock_was_set_back(
+    world: World, clock: ManualClock, ended: bool
+) -> None:
+    """A claim came before it and has a later time; whether that delivery is over or not."""
+    await start_run(world)
+    await create_hook(world)
+    clock.advance(60)
+    message_id = await put(world, run_id=RUN)
+    message = await claim_one(world, message_id)
+    if ended:
+        assert await end(world, message, Done(), clock.now())
+    clock.advance(-20)
+    await receive(world)
+    if not ended:
+        assert await end(world, message, Done(), clock.now())
+    clock.advance(3600)
+    assert await sweep(world, clock) == 1
 
 
 @pytest.mark.anyio
