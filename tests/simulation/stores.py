@@ -1,0 +1,246 @@
+"""Databases that simulated processes share: in memory, and a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from workflow_world.backend import Backend
+from workflow_world.core.values import from_ms
+from workflow_world.errors import BackendError
+from workflow_world.memory.backend import MemoryBackend
+from workflow_world.memory.database import MemoryDatabase
+from workflow_world.signals import Hub
+from workflow_world.sql import SqlBackend
+from workflow_world.sql.lane import NO_LOCKS, Job, Lane
+from workflow_world.sql.sqlite.database import SqliteDatabase
+from workflow_world.sql.sqlite.locations import locate
+from workflow_world.sql.sqlite.watch import Watcher
+
+from .clock import SimulatedClock
+from .faulty import Faults
+from .ledger import Rows
+from .loop import SimulatedLoop
+from .processes import OUTSIDE, Process, here, within
+
+
+class Store(Protocol):
+    """The fault points behind a commit, or right before one that nothing else can stop."""
+
+    after_commit: str | None
+    before_commit: str | None
+
+    def handle(self, process: Process) -> tuple[Backend, Hub]:
+        """A new handle for the process, and the hub of its wake-ups."""
+        ...
+
+    def rows(self) -> Rows: ...
+
+    def committed(self) -> None:
+        """A process has committed."""
+        ...
+
+    def error(self) -> Exception:
+        """What a statement raises when the disk fails."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SharedMemory(MemoryDatabase):
+    """Wake-ups meet faults on their way to each handle."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__()
+        self._faults = faults
+        self.owners: dict[Hub, Process] = {}
+
+    def notify(self, topic: str) -> None:
+        for hub, process in self.owners.items():
+            if process.alive:
+                self._faults.wake(hub, topic, within(process))
+
+
+class MemoryStore:
+    """Satisfies ``Store``."""
+
+    after_commit = None
+    before_commit = "memory.commit"
+
+    def __init__(self, clock: SimulatedClock, faults: Faults) -> None:
+        self._clock = clock
+        self._database = SharedMemory(faults)
+
+    def handle(self, process: Process) -> tuple[Backend, Hub]:
+        backend = MemoryBackend(self._database, clock=self._clock)
+        hub = backend.notifier._hub
+        self._database.owners[hub] = process
+        return backend, hub
+
+    def rows(self) -> Rows:
+        messages = self._database.messages
+        return {
+            key: (one.lease_token, one.leased_until, one.replays) for key, one in messages.items()
+        }
+
+    def committed(self) -> None:
+        """The database wakes the others itself."""
+
+    def error(self) -> Exception:
+        return BackendError("simulated: a statement failed")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class PumpedLane(Lane):
+    """A lane without threads: the scheduler says when the next batch runs."""
+
+    def __init__(self, name: str, transact: Callable[..., None], **options: Any) -> None:
+        super().__init__(name, transact, **options)
+        self._strand = name.rpartition("-")[2]
+        self._due = False
+
+    def submit_blocking(
+        self, operation: Any, *, repeatable: bool = False, locks: Any = NO_LOCKS
+    ) -> Any:
+        done: list[None] = []
+        job: Job[Any] = Job(operation, lambda: done.append(None), None, repeatable, locks)
+        self._put(job)
+        while not done:
+            self._pump()
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def close(self) -> None:
+        self._pump()
+        super().close()
+
+    def _start(self) -> None:
+        """There is nothing to start; every job that comes asks for its turn."""
+
+    def _put(self, job: Job[Any]) -> None:
+        super()._put(job)
+        if not self._due:
+            self._due = True
+            process, _ = here.get()
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._pump, context=within(process, self._strand))
+
+    def _pump(self) -> None:
+        self._due = False
+        while not self._queue.empty():
+            first = self._queue.get()
+            assert first is not None
+            self._run(first)
+
+
+class CalledWatcher(Watcher):
+    """A watcher without a thread: it looks some time after each commit."""
+
+    due = False
+
+    def start(self) -> None:
+        """It is called."""
+
+    def stop(self) -> None:
+        """It is not called any more: its process is gone."""
+
+    def call(self) -> None:
+        self.due = False
+        self.look()
+
+
+class SimulatedSqlite(SqliteDatabase):
+    """One process's connections to the file."""
+
+    def __init__(self, path: Path, clock: SimulatedClock, faults: Faults, process: Process) -> None:
+        super().__init__(
+            locate(f"file:{path}"),
+            clock=clock,
+            prefix="",
+            synchronous="normal",
+            auto_migrate=False,
+            engine=None,
+            lane=PumpedLane,
+            watcher=CalledWatcher,
+        )
+        self.hub = ProcessHub(clock, faults, process)
+        self.process = process
+
+    @property
+    def watcher(self) -> CalledWatcher | None:
+        return self._watcher  # type: ignore[return-value]
+
+    def disappear(self) -> None:
+        """The process was killed: the kernel closes its descriptors."""
+        self._disconnect()
+        self._engine.dispose()
+
+
+class ProcessHub(Hub):
+    """Wake-ups meet faults also within a process."""
+
+    def __init__(self, clock: SimulatedClock, faults: Faults, process: Process) -> None:
+        super().__init__(clock)
+        self._faults, self._process = faults, process
+
+    def notify(self, topic: str) -> None:
+        self._faults.wake(self, topic, within(self._process))
+
+
+class SqliteStore:
+    """Satisfies ``Store``. ``template`` is an empty database with the newest schema."""
+
+    after_commit = "after commit"
+    before_commit = None
+
+    def __init__(
+        self, template: Path, path: Path, loop: SimulatedLoop, clock: SimulatedClock, faults: Faults
+    ) -> None:
+        shutil.copyfile(template, path)
+        self._path, self._loop, self._clock, self._faults = path, loop, clock, faults
+        self._databases: list[SimulatedSqlite] = []
+        self._observer = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+
+    def handle(self, process: Process) -> tuple[Backend, Hub]:
+        database = SimulatedSqlite(self._path, self._clock, self._faults, process)
+        self._databases.append(database)
+        if process is not OUTSIDE:
+            process.at_end.append(database.disappear)
+        return SqlBackend(lambda: database, None), database.hub
+
+    def rows(self) -> Rows:
+        found = self._observer.execute(
+            "SELECT message_id, lease_token, leased_until, run_id, step_id FROM queue_messages"
+        )
+        return {
+            key: (token, until and from_ms(until), run_id if step_id is None else None)
+            for key, token, until, run_id, step_id in found
+        }
+
+    def committed(self) -> None:
+        self._databases = [one for one in self._databases if one.process.alive]
+        for database in self._databases:
+            watcher = database.watcher
+            if watcher is None or watcher.due or not database.hub.has_waiters.is_set():
+                continue
+            if self._faults.happens(self._faults.chances.lost_wake_up):
+                continue
+            watcher.due = True
+            context = within(database.process, "watcher")
+            delay = self._faults.random.uniform(0, 0.03)
+            self._loop.call_later(delay, watcher.call, context=context)
+
+    def error(self) -> Exception:
+        return sqlite3.OperationalError("disk I/O error")
+
+    def close(self) -> None:
+        self._observer.close()
+        for database in self._databases:
+            database.disappear()
