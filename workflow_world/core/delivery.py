@@ -132,6 +132,8 @@ def settle(
 
 def given_up(message: Message, limits: Limits) -> str | None:
     """Why a claimed message must not be delivered any more, or None (spec 4.3, last rows)."""
+    if message.damage is not None:
+        return message.damage
     if message.deliveries <= limits.max_deliveries:
         return None
     last = (message.last_error or {}).get("message")

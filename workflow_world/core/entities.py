@@ -160,7 +160,10 @@ class EventResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One entry of the queue (spec 1.7). ``payload`` is CBOR."""
+    """One entry of the queue (spec 1.7). ``payload`` is CBOR.
+
+    ``damage`` says why a claimed message cannot be delivered: the store holds what nobody wrote.
+    """
 
     message_id: str
     queue_name: str
@@ -183,6 +186,7 @@ class Message:
     created_at: datetime
     updated_at: datetime
     processed_at: datetime | None = None
+    damage: str | None = None
 
     @property
     def replays(self) -> str | None:

@@ -100,11 +100,13 @@ class Session:
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """The first row. Reads to the end: a statement half read keeps its transaction open."""
-        self._execute(statement, values)
-        rows = self._cursor.fetchall()
-        return cast("Row", rows[0]) if rows else None
+        rows = self._rows(statement, values)
+        return rows[0] if rows else None
 
     def all(self, statement: Statement, **values: Any) -> list[Row]:
+        return self._rows(statement, values)
+
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
         self._execute(statement, values)
         return self._cursor.fetchall()
 

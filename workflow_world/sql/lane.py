@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from ..errors import WorldClosedError, WorldError
 from .compiled import Session
 from .contention import Contended
+from .damage import CORRUPT
 
 T = TypeVar("T")
 Operation = Callable[[Session], T]
@@ -78,6 +79,8 @@ class Job(Generic[T]):
         except Contended:
             raise
         except WorldError as error:
+            if error.code == CORRUPT:
+                raise  # found in the middle of things: what was written before is undone
             self.error = error
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     exists,
     func,
     literal,
@@ -24,7 +25,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from ..core.paging import Query
 from ..core.values import to_ms
 from .compiled import Statement, adhoc, const
-from .rows import RUN_WIDTH, json_of_text
+from .damage import RUN_WIDTH
+from .rows import json_of_text
 from .run_statements import columns
 from .tables import ONCE, Tables
 
@@ -150,7 +152,9 @@ class _HasAttribute(ColumnElement[bool]):
 @compiles(_HasAttribute)
 def _by_json(element: _HasAttribute, compiler: SQLCompiler, **options: Any) -> str:
     """Compares keys as values, so that no key can reach into a JSON path."""
-    pairs = func.json_each(element.column).table_valued("key", "value", name="attribute")
+    # A damaged row has no attributes, instead of failing the list for all others.
+    readable = case((func.json_valid(element.column), element.column), else_="{}")
+    pairs = func.json_each(readable).table_valued("key", "value", name="attribute")
     found = exists(
         select(1)
         .select_from(pairs)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from ..codec import decode_map, decode_payload, encode_map, encode_payload
+from ..codec import decode_payload, encode_map, encode_payload
 from ..core.decision import RUN_CHANGES
-from ..core.entities import Event, Hook, Message, Run, Step
+from ..core.entities import ABSENT, Event, EventData, Hook, Message, Run, Step
 from ..core.values import from_ms, to_ms
+from ..errors import BackendError
 from .compiled import Row
+from .damage import EVENTS, HOOKS, MESSAGES, RUNS, STEPS, UNREADABLE
 
 
 def ms(value: datetime | None) -> int | None:
@@ -66,28 +69,29 @@ def run_changes(run: Run) -> dict[str, Any]:
 
 
 def run_of(row: Row) -> Run:
-    return Run(
-        run_id=row[0],
-        status=row[1],
-        deployment_id=row[2],
-        workflow_name=row[3],
-        spec_version=row[4],
-        execution_context=decode_map(row[5]),
-        input=decode_payload(row[6]),
-        output=decode_payload(row[7]),
-        error=decode_payload(row[8]),
-        error_code=row[9],
-        attributes=json.loads(row[10]),
-        encryption_public_key=row[11],
-        expired_at=when(row[12]),
-        started_at=when(row[13]),
-        completed_at=when(row[14]),
-        created_at=from_ms(row[15]),
-        updated_at=from_ms(row[16]),
-    )
-
-
-RUN_WIDTH: Final = 17
+    RUNS.check(row)
+    try:
+        return Run(
+            run_id=row[0],
+            status=row[1],
+            deployment_id=row[2],
+            workflow_name=row[3],
+            spec_version=row[4],
+            execution_context=_map(row[5]),
+            input=decode_payload(row[6]),
+            output=decode_payload(row[7]),
+            error=decode_payload(row[8]),
+            error_code=row[9],
+            attributes=_json(row[10]) or {},
+            encryption_public_key=row[11],
+            expired_at=when(row[12]),
+            started_at=when(row[13]),
+            completed_at=when(row[14]),
+            created_at=from_ms(row[15]),
+            updated_at=from_ms(row[16]),
+        )
+    except UNREADABLE as error:
+        raise RUNS.damaged(row, error) from error
 
 
 def step_values(step: Step) -> tuple[Any, ...]:
@@ -127,22 +131,26 @@ def step_changes(step: Step) -> tuple[Any, ...]:
 
 
 def step_of(row: Row) -> Step:
-    return Step(
-        run_id=row[0],
-        step_id=row[1],
-        step_name=row[2],
-        status=row[3],
-        input=decode_payload(row[4]),
-        output=decode_payload(row[5]),
-        error=decode_payload(row[6]),
-        attempt=row[7],
-        started_at=when(row[8]),
-        completed_at=when(row[9]),
-        retry_after=when(row[10]),
-        created_at=from_ms(row[11]),
-        updated_at=from_ms(row[12]),
-        spec_version=row[13],
-    )
+    STEPS.check(row)
+    try:
+        return Step(
+            run_id=row[0],
+            step_id=row[1],
+            step_name=row[2],
+            status=row[3],
+            input=decode_payload(row[4]),
+            output=decode_payload(row[5]),
+            error=decode_payload(row[6]),
+            attempt=row[7],
+            started_at=when(row[8]),
+            completed_at=when(row[9]),
+            retry_after=when(row[10]),
+            created_at=from_ms(row[11]),
+            updated_at=from_ms(row[12]),
+            spec_version=row[13],
+        )
+    except UNREADABLE as error:
+        raise STEPS.damaged(row, error) from error
 
 
 def event_values(event: Event) -> tuple[Any, ...]:
@@ -164,20 +172,24 @@ def event_values(event: Event) -> tuple[Any, ...]:
 
 
 def event_of(row: Row) -> Event:
-    return Event(
-        run_id=row[0],
-        position=row[1],
-        event_id=row[2],
-        event_type=row[3],
-        correlation_id=row[4],
-        spec_version=row[5],
-        event_data=decode_map(row[6]),
-        created_at=from_ms(row[7]),
-        occurred_at=when(row[8]),
-        resume_id=row[9],
-        payload_digest=row[10],
-        due_at=when(row[11]),
-    )
+    EVENTS.check(row)
+    try:
+        return Event(
+            run_id=row[0],
+            position=row[1],
+            event_id=row[2],
+            event_type=row[3],
+            correlation_id=row[4],
+            spec_version=row[5],
+            event_data=_map(row[6]),
+            created_at=from_ms(row[7]),
+            occurred_at=when(row[8]),
+            resume_id=row[9],
+            payload_digest=row[10],
+            due_at=when(row[11]),
+        )
+    except UNREADABLE as error:
+        raise EVENTS.damaged(row, error) from error
 
 
 def hook_values(hook: Hook) -> dict[str, Any]:
@@ -197,46 +209,86 @@ def hook_values(hook: Hook) -> dict[str, Any]:
 
 
 def hook_of(row: Row) -> Hook:
-    return Hook(
-        run_id=row[0],
-        hook_id=row[1],
-        token=row[2],
-        owner_id=row[3],
-        project_id=row[4],
-        environment=row[5],
-        metadata=decode_payload(row[6]),
-        created_at=from_ms(row[7]),
-        spec_version=row[8],
-        is_webhook=_flag(row[9]),
-        is_system=_flag(row[10]),
-    )
+    HOOKS.check(row)
+    try:
+        return Hook(
+            run_id=row[0],
+            hook_id=row[1],
+            token=row[2],
+            owner_id=row[3],
+            project_id=row[4],
+            environment=row[5],
+            metadata=decode_payload(row[6]),
+            created_at=from_ms(row[7]),
+            spec_version=row[8],
+            is_webhook=_flag(row[9]),
+            is_system=_flag(row[10]),
+        )
+    except UNREADABLE as error:
+        raise HOOKS.damaged(row, error) from error
 
 
 def message_of(row: Row) -> Message:
-    return Message(
-        message_id=row[0],
-        queue_name=row[1],
-        payload=row[2],
-        status=row[3],
-        attempt=row[4],
-        max_attempts=row[5],
-        deliveries=row[6],
-        idempotency_key=row[7],
-        available_at=from_ms(row[8]),
-        lease_token=row[9],
-        leased_until=when(row[10]),
-        claimed_at=when(row[11]),
-        run_id=row[12],
-        step_id=row[13],
-        is_wake_up=bool(row[14]),
-        deployment_id=row[15],
-        headers=_json(row[16]),
-        last_error=_json(row[17]),
-        created_at=from_ms(row[18]),
-        updated_at=from_ms(row[19]),
-        processed_at=when(row[20]),
-    )
+    MESSAGES.check(row)
+    try:
+        return Message(
+            message_id=row[0],
+            queue_name=row[1],
+            payload=row[2],
+            status=row[3],
+            attempt=row[4],
+            max_attempts=row[5],
+            deliveries=row[6],
+            idempotency_key=row[7],
+            available_at=from_ms(row[8]),
+            lease_token=row[9],
+            leased_until=when(row[10]),
+            claimed_at=when(row[11]),
+            run_id=row[12],
+            step_id=row[13],
+            is_wake_up=bool(row[14]),
+            deployment_id=row[15],
+            headers=_json(row[16]),
+            last_error=_json(row[17]),
+            created_at=from_ms(row[18]),
+            updated_at=from_ms(row[19]),
+            processed_at=when(row[20]),
+        )
+    except UNREADABLE as error:
+        raise MESSAGES.damaged(row, error) from error
+
+
+def claimed_message_of(row: Row) -> Message:
+    """``message_of`` for a worker: what cannot be read is left out, and ``damage`` says so."""
+    try:
+        return message_of(row)
+    except BackendError as error:
+        damage = str(error)
+    readable = MESSAGES.readable(row)
+    for column in (_HEADERS, _LAST_ERROR):
+        try:
+            _json(readable[column])
+        except ValueError:
+            readable[column] = None
+    return replace(message_of(readable), damage=damage)
+
+
+_HEADERS, _LAST_ERROR = 16, 17
+
+
+def _map(data: bytes | None) -> EventData | None:
+    value = decode_payload(data)
+    if value is ABSENT:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("a map was expected")
+    return cast("EventData", value)
 
 
 def _json(text: str | None) -> dict[str, Any] | None:
-    return None if text is None else cast("dict[str, Any]", json.loads(text))
+    if text is None:
+        return None
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object was expected")
+    return cast("dict[str, Any]", value)

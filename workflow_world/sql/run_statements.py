@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from ..core.decision import RUN_CHANGES, STEP_CHANGES
 from .compiled import Statement, insert_or_nothing, one_of
-from .rows import RUN_WIDTH
+from .damage import RUN_WIDTH
 from .tables import ONCE, UNFINISHED, Tables
 
 PAYLOADS = frozenset({"input", "output"})

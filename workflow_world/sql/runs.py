@@ -16,12 +16,12 @@ from ..signals import run_topic
 from . import lists
 from .compiled import Row, Session, Statement
 from .contention import MAX_LOOKS, contended
+from .damage import RUN_WIDTH, checked
 from .heads import Heads
 from .holding import Holding
 from .lane import Locks
 from .log_cache import LogCache
 from .rows import (
-    RUN_WIDTH,
     event_of,
     event_values,
     hook_of,
@@ -271,6 +271,8 @@ def _last_of(row: Row) -> Event | None:
     position, event_id, event_type, spec_version, created_at = row[RUN_WIDTH : RUN_WIDTH + 5]
     if position is None:
         return None
+    where = f"The row of workflow_events with run_id {row[0]!r}, position {position!r}"
+    checked(where, row[RUN_WIDTH : RUN_WIDTH + 5], int, str, str, int, int)
     return Event(
         run_id=row[0],
         event_id=event_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,14 @@ from sqlalchemy import ColumnElement, and_, bindparam, exists, func, select, tex
 from ..core.events import WAKING_EVENTS
 from ..core.recovery import RunFacts, StrandedStep
 from ..core.values import from_ms
+from ..errors import BackendError
 from .compiled import Row, Session, Statement, adhoc, const, one_of
-from .rows import RUN_WIDTH, run_of, when
+from .damage import RUN_WIDTH, checked
+from .rows import run_of, when
 from .run_statements import columns
 from .tables import UNFINISHED, Tables
+
+logger = logging.getLogger("workflow_world.sql")
 
 
 class StrandedReader:
@@ -30,6 +35,8 @@ class StrandedReader:
             return (), None
         steps: dict[str, list[StrandedStep]] = {}
         for row in session.all(self.steps_of([row[0] for row in rows])):
+            where = f"The row of workflow_steps with run_id {row[0]!r}, step_id {row[1]!r}"
+            checked(where, row, str, str, str, int, int)
             step = StrandedStep(
                 step_id=row[1],
                 step_name=row[2],
@@ -37,7 +44,13 @@ class StrandedReader:
                 updated_at=from_ms(row[4]),
             )
             steps.setdefault(row[0], []).append(step)
-        facts = [_facts(row, steps.get(row[0], ())) for row in rows]
+        facts: list[RunFacts] = []
+        for row in rows:
+            try:
+                facts.append(_facts(row, steps.get(row[0], ())))
+            except BackendError as error:
+                # The sweep is for all the others, too.
+                logger.error("A run cannot be recovered: %s", error)
         return facts, rows[-1][0] if len(rows) == limit else None
 
     @cached_property
@@ -121,6 +134,8 @@ def _of(table: str) -> str:
 
 def _facts(row: Row, steps: Sequence[StrandedStep]) -> RunFacts:
     extra: Sequence[Any] = row[RUN_WIDTH:]
+    where = f"What is stored of run {row[0]!r}"
+    checked(where, (extra[0], extra[2], extra[3], extra[4]), int, int, int, int)
     claims = [claim for claim in (extra[0], extra[2]) if claim is not None]
     return RunFacts(
         run=run_of(row),

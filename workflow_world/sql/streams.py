@@ -14,8 +14,9 @@ from ..core.values import to_ms
 from ..errors import StreamClosedError
 from ..ids import new_id
 from ..signals import stream_topic
-from .compiled import Session, Statement, insert_or_nothing
+from .compiled import Row, Session, Statement, insert_or_nothing
 from .contention import MAX_LOOKS, contended
+from .damage import checked
 from .holding import Holding
 from .lane import Locks
 from .tables import Tables
@@ -178,7 +179,7 @@ class SqlChunkStore:
                     session.all(self._statements.sizes, row_limit=limit, **place), max_bytes
                 )
             rows = session.all(self._statements.page, row_limit=count, **place)
-            return [Chunk(index=row[0], data=bytes(row[1])) for row in rows], info
+            return [_chunk_of(run_id, name, row) for row in rows], info
 
         return await self._database.read(page)
 
@@ -189,12 +190,15 @@ class SqlChunkStore:
         rows = await self._database.read(
             lambda session: session.all(self._statements.names, run_id=run_id)
         )
+        for row in rows:
+            checked(f"A row of stream_chunks with run_id {run_id!r}", row, str)
         return [row[0] for row in rows]
 
     def _info(self, session: Session, run_id: str, name: str) -> StreamInfo:
         row = session.one(self._statements.tail, run_id=run_id, stream_name=name)
         if row is None:
             return StreamInfo(tail_index=-1, done=False)
+        checked(_where(run_id, name), row, int, bool)
         return StreamInfo(tail_index=row[0] - bool(row[1]), done=bool(row[1]))
 
     def _insert(
@@ -222,6 +226,15 @@ class SqlChunkStore:
             chunk_id=chunk_id,
         )
         return True
+
+
+def _chunk_of(run_id: str, name: str, row: Row) -> Chunk:
+    checked(f"{_where(run_id, name)}, chunk_index {row[0]!r}", row, int, bytes)
+    return Chunk(index=row[0], data=row[1])
+
+
+def _where(run_id: str, name: str) -> str:
+    return f"The row of stream_chunks with run_id {run_id!r}, stream_name {name!r}"
 
 
 def _about(run_id: str, name: str) -> Locks:

@@ -296,6 +296,10 @@ class Worker:
             try:
                 settled = await settling.settle(settlement, intent)
             except WorldError as error:
+                if error.code == "CORRUPT" and intent is not None:
+                    logger.error("Run %s cannot be failed: %s", message.run_id, error)
+                    intent = None
+                    continue
                 # Not settled: the lease's end gives the message back, which costs a delivery.
                 logger.warning("Message %s is not settled yet: %s", message.message_id, error)
                 await asyncio.sleep(min(_BACKOFF_FIRST_S * 2**attempt, _BACKOFF_MAX_S))

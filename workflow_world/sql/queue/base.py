@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...signals import QUEUE
 from ..compiled import Row
+from ..damage import checked
 from ..holding import Holding
+from ..rows import when
 from .statements import QueueStatements
 
 if TYPE_CHECKING:
@@ -41,3 +44,10 @@ class QueueBase:
 def replayed_by(row: Row) -> str | None:
     """``Message.replays`` of a row."""
     return row[12] if row[13] is None else None
+
+
+def earliest(times: Sequence[Any] | None) -> datetime | None:
+    """The first of some times as they are stored, some of which may be none."""
+    found = [time for time in times or () if time is not None]
+    checked("A time in queue_messages", found, *[int] * len(found))
+    return when(min(found, default=None))

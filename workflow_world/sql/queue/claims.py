@@ -11,8 +11,8 @@ from ...core.values import to_ms
 from ...ids import new_ulid
 from ..compiled import Row, Session
 from ..contention import MAX_LOOKS
-from ..rows import message_of, when
-from .base import QueueBase, replayed_by
+from ..rows import claimed_message_of
+from .base import QueueBase, earliest, replayed_by
 
 
 class Claiming(QueueBase):
@@ -43,8 +43,7 @@ class Claiming(QueueBase):
         return claim
 
     def _soonest(self, session: Session, prefixes: tuple[str, ...] | None) -> datetime | None:
-        row = session.one(self._statements.soonest(prefixes))
-        return when(min((due for due in row or () if due is not None), default=None))
+        return earliest(session.one(self._statements.soonest(prefixes)))
 
     def _claim(
         self,
@@ -134,8 +133,7 @@ class Claiming(QueueBase):
     def _next_due(
         self, session: Session, now: datetime, prefixes: tuple[str, ...] | None
     ) -> datetime | None:
-        row = session.one(self._statements.next_due(prefixes), now=to_ms(now))
-        return when(min((due for due in row or () if due is not None), default=None))
+        return earliest(session.one(self._statements.next_due(prefixes), now=to_ms(now)))
 
 
 def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:
@@ -157,4 +155,4 @@ def _taken_of(row: Row, changes: tuple[str, int, int, int]) -> Message:
     claimed[6] += 1
     claimed[9] = changes[0] + row[0]
     _, claimed[10], claimed[11], claimed[19] = changes
-    return message_of(claimed)
+    return claimed_message_of(claimed)

@@ -9,11 +9,11 @@ from datetime import timedelta
 from ...backend import Intent, Lease, Presence
 from ...core.decision import Decision
 from ...core.delivery import Settlement
-from ...core.values import from_ms, to_ms
+from ...core.values import to_ms
 from ...signals import QUEUE, run_topic
 from ..compiled import Session
 from ..lane import Locks
-from ..rows import json_of
+from ..rows import json_of, message_of
 from .base import QueueBase
 
 
@@ -111,13 +111,14 @@ class Leases(QueueBase):
             row = session.one(s.get_locked, message_id=one.message_id)
             if row is None:
                 return False
+            held = message_of(row)
             one = replace(
                 one,
                 status="completed",
-                attempt=row[4],
-                deliveries=row[6],
-                idempotency_key=row[7],
-                available_at=from_ms(row[8]),
+                attempt=held.attempt,
+                deliveries=held.deliveries,
+                idempotency_key=held.idempotency_key,
+                available_at=held.available_at,
             )
         ahead = self._ahead(session)
         at, is_over = to_ms(one.updated_at) + ahead, one.status != "pending"

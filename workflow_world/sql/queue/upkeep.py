@@ -10,8 +10,8 @@ from ...core.values import to_ms
 from ...signals import QUEUE
 from ..compiled import Row, Session, Statement
 from ..lane import Locks
-from ..rows import message_of, when
-from .base import QueueBase
+from ..rows import message_of
+from .base import QueueBase, earliest
 
 
 class Upkeep(QueueBase):
@@ -60,10 +60,8 @@ class Upkeep(QueueBase):
             counts.setdefault(row[0], {})[row[1]] = row[2]
         return QueueStats(
             counts=counts,
-            oldest_due_at=when(min((row[3] for row in rows if row[3] is not None), default=None)),
-            oldest_claimed_at=when(
-                min((row[4] for row in rows if row[4] is not None), default=None)
-            ),
+            oldest_due_at=earliest([row[3] for row in rows]),
+            oldest_claimed_at=earliest([row[4] for row in rows]),
         )
 
     async def list_messages(
@@ -112,7 +110,10 @@ class Upkeep(QueueBase):
 
         def delete(session: Session) -> bool:
             row = session.one(s.get_locked, message_id=message_id)
-            if row is None or (row[10] is not None and row[10] > to_ms(session.now())):
+            if row is None:
+                return False
+            # A row that holds something else there is damaged, and this is how to be rid of it.
+            if type(row[10]) is int and row[10] > to_ms(session.now()):
                 return False
             self._forget(session, message_id, run_id=row[12], step_id=row[13], claimed_at=row[11])
             return True

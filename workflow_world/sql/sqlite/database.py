@@ -17,7 +17,6 @@ from ... import faults
 from ...backend import Capabilities
 from ...clock import Clock
 from ...errors import BackendError, WorldError
-from ..compiled import Session
 from ..database import Database
 from ..heads import Heads
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
@@ -26,6 +25,7 @@ from ..tables import tables
 from .connections import Synchronous, engine_on, retrying, translated, use_wal
 from .locations import Location, prepare
 from .presence import FilePresence, announce
+from .session import SqliteSession
 from .watch import Watcher
 
 T = TypeVar("T")
@@ -272,8 +272,8 @@ class SqliteDatabase(Database):
             self._writer.cursor().execute("PRAGMA busy_timeout=0")
         return cast("sqlite3.Cursor", self._writer.cursor())
 
-    def _session(self, cursor: sqlite3.Cursor) -> Session:
-        return Session(cursor, self.dialect, self.clock.now)
+    def _session(self, cursor: sqlite3.Cursor) -> SqliteSession:
+        return SqliteSession(cursor, self.dialect, self.clock.now)
 
     # --- connections ---------------------------------------------------------------------
 

@@ -1,0 +1,76 @@
+"""A session that says which row holds text that SQLite gives back but Python cannot decode."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from ...errors import BackendError
+from ..compiled import Row, Session, Statement
+from ..damage import corrupt
+
+_MARK: Final = "Could not decode to UTF-8"
+
+
+class SqliteSession(Session):
+    """See ``Session``."""
+
+    __slots__ = ()
+
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        try:
+            self._execute(statement, values)
+            return self._cursor.fetchall()
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith(_MARK):
+                raise
+        # From nothing: the driver's error quotes the text.
+        raise self._undecodable(statement, values)
+
+    def _undecodable(self, statement: Statement, values: Mapping[str, Any]) -> BackendError:
+        """Read once more without decoding, and name the first row that cannot be."""
+        cursor = cast("sqlite3.Cursor", self._cursor)
+        cursor.connection.text_factory = _RawText
+        try:
+            self._execute(statement, values)
+            rows = cursor.fetchall()
+        finally:
+            cursor.connection.text_factory = str
+        names = [column[0] for column in cursor.description]
+        for row in rows:
+            for index, value in enumerate(row):
+                if isinstance(value, _RawText) and not value.is_text:
+                    where = _where(statement, names, row, index)
+                    return corrupt(where, f"column {names[index]} is not UTF-8")
+        return corrupt(f"A row ({statement.before})", "its text is not UTF-8")
+
+
+class _RawText(bytes):
+    """Text as it is stored."""
+
+    @property
+    def is_text(self) -> bool:
+        try:
+            self.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+
+def _where(statement: Statement, names: list[str], row: Row, index: int) -> str:
+    columns: list[Any] = list(getattr(statement.element, "selected_columns", ()))
+    table = getattr(columns[index], "table", None) if index < len(columns) else None
+    if table is None:
+        return f"A row ({statement.before})"
+    key = ", ".join(
+        f"{names[at]} {_shown(row[at])}"
+        for at, column in enumerate(columns)
+        if getattr(column, "primary_key", False) and column.table is table
+    )
+    name = getattr(table, "element", table).name  # an alias stands for its table
+    return f"The row of {name}" + (f" with {key}" if key else "")
+
+
+def _shown(value: object) -> str:
+    return repr(value.decode(errors="replace") if isinstance(value, bytes) else value)
