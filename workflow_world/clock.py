@@ -13,7 +13,8 @@ class Ticker(Protocol):
     """What ``Clock.every`` started."""
 
     def stop(self, timeout: float | None = None) -> None:
-        """No further call begins. Blocking: waits up to ``timeout`` seconds for one under way."""
+        """No further call begins. Blocking: waits up to ``timeout`` seconds for one under way,
+        unless that is the caller."""
         ...
 
 
@@ -47,7 +48,8 @@ class ThreadTicker:
 
     def stop(self, timeout: float | None = None) -> None:
         self._stop.set()
-        self._thread.join(timeout)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
 
     def _tick(self) -> None:
         while not self._stop.wait(self._seconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -37,8 +38,15 @@ class UlidFactory:
                 self._tail += 1
             return encode_ulid(self._time, self._tail)
 
+    def forked(self) -> None:
+        """Another process goes on from the same place: part from it."""
+        self._lock = threading.Lock()
+        self._tail = secrets.randbits(RANDOM_BITS)
+
 
 new_ulid = UlidFactory()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=new_ulid.forked)
 
 
 def new_id(prefix: str) -> str:

@@ -36,6 +36,9 @@ class Signal:
         """Thread-safe; silent when the loop is gone, for then nobody waits."""
         if self._event.is_set():
             return
+        if self._loop.is_closed():
+            self._hub.remove(self)
+            return
         if threading.get_ident() == self._thread:
             self._event.set()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar
@@ -38,7 +39,9 @@ class Delivery:
     def __exit__(self, *_: object) -> None:
         self.open = False
         if self._token is not None:
-            _delivery.reset(self._token)
+            # In another context the task was thrown away unfinished, and this one with it.
+            with suppress(ValueError):
+                _delivery.reset(self._token)
 
 
 _delivery: ContextVar[Delivery | None] = ContextVar("workflow_world_delivery", default=None)

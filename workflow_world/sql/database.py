@@ -14,6 +14,7 @@ from sqlalchemy.engine import Dialect, Engine
 from ..backend import Capabilities, Presence
 from ..clock import Clock
 from ..signals import Hub
+from .forks import watch
 from .heads import Heads
 from .lane import NO_LOCKS, Locks, Operation
 from .tables import Tables
@@ -25,7 +26,8 @@ class Database(ABC):
     """Shared by every World of the process on one URL; see ``workflow_world.sql.open_backend``.
 
     Opening is lazy, happens once however many threads ask, and is tried again after a failure.
-    After ``close`` it is done with.
+    After ``close`` it is done with. In a child of this process it is as before it was opened, with
+    threads and connections of its own.
 
     Attributes:
         heads: facts kept between write transactions, where that is exact; None: nowhere.
@@ -39,8 +41,12 @@ class Database(ABC):
 
     def __init__(self, tables: Tables, *, clock: Clock) -> None:
         self.tables, self.clock = tables, clock
-        self.hub = Hub(clock)
         self.heads: Heads | None = None
+        self._begin_anew()
+        watch(self)
+
+    def _begin_anew(self) -> None:
+        self.hub = Hub(self.clock)
         self._opening = threading.Lock()
         self._is_open = False
 
@@ -119,6 +125,11 @@ class Database(ABC):
     @abstractmethod
     async def announce(self, free_all: Callable[[], Awaitable[int]]) -> Presence:
         """See ``MessageStore.enter``; ``free_all`` is called when no other worker can be alive."""
+        ...
+
+    @abstractmethod
+    def forked(self) -> None:
+        """This is a child of the process that opened it: begin anew, leave what is open alone."""
         ...
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from datetime import timedelta
@@ -25,10 +26,17 @@ class Heartbeat:
         self._held: dict[str, str] = {}
         self._lost: set[str] = set()
         self._ticker: Ticker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
+        """It ends with the event loop that calls this, for then nobody works any more."""
+        self._loop = asyncio.get_running_loop()
         interval = self._lease.total_seconds() / _FRACTION
         self._ticker = self._clock.every(interval, self._beat, name="workflow-world-heartbeat")
+
+    def cease(self) -> None:
+        """Extend nothing more; the thread ends soon."""
+        self.stop(0)
 
     def stop(self, timeout: float | None = None) -> None:
         """Blocking: waits up to ``timeout`` seconds for an extension under way."""
@@ -54,6 +62,9 @@ class Heartbeat:
             self._lost.discard(lease.token)
 
     def _beat(self) -> None:
+        if self._loop is not None and self._loop.is_closed():
+            self.cease()
+            return
         with self._lock:
             leases = [Lease(message_id=key, token=token) for key, token in self._held.items()]
         if not leases:

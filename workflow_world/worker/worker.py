@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 from collections.abc import Iterable
 from contextvars import Context as ContextVars
@@ -47,13 +48,19 @@ class Worker:
     ) -> None:
         self._context, self._settings = context, context.settings
         self._deployment_id = deployment_id
-        self._deliverer = Deliverer(context.settings, handlers)
+        self._handlers = handlers
         self._upkeep = Upkeep(context, messages)
         self._lease = timedelta(milliseconds=self._settings.lock_duration_ms)
         self._limits = Limits(
             max_deliveries=self._settings.max_deliveries, max_delay_s=self._settings.max_delay_s
         )
         self._started = False
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        """As before the first start: of an earlier process or event loop nothing goes on."""
+        self._deliverer = Deliverer(self._settings, self._handlers)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._variables: ContextVars | None = None
         self._stopping = asyncio.Event()
@@ -75,12 +82,15 @@ class Worker:
     async def start(self) -> None:
         if self._context.closed:
             raise WorldClosedError()
-        if self._started:
+        if self._started and not self._is_orphaned:
             return
+        if self._home is not None:
+            self._let_go()
+            self._reset()
         self._started = True
+        self._home = os.getpid(), asyncio.get_running_loop()
         try:
             backend = await self._context.opened()
-            self._stopping = asyncio.Event()
             self._presence = await backend.messages.enter()
             if count := await backend.messages.reap():
                 logger.warning("Freed %d messages whose lease had expired", count)
@@ -97,10 +107,42 @@ class Worker:
             asyncio.create_task(self._upkeep.run(self._stopping)),
         ]
 
+    @property
+    def _is_orphaned(self) -> bool:
+        """Its process was another one, or its event loop is gone."""
+        if self._home is None:
+            return False
+        process, loop = self._home
+        return process != os.getpid() or loop.is_closed()
+
+    def _let_go(self) -> None:
+        """Without the event loop that the deliveries ran on: their leases end by themselves."""
+        self._started, self._loop = False, None
+        if not self._is_orphaned:
+            self._stopping.set()
+        if self._signal is not None:
+            self._signal.close()
+        if self._heartbeat is not None:
+            self._heartbeat.cease()
+        if self._presence is not None:
+            self._presence.close()
+
     async def stop(self) -> None:
-        """Stop claiming, wait for the deliveries, give the rest back. Never raises a WorldError."""
-        if not self._started:
+        """Stop claiming, wait for the deliveries, give the rest back. Never raises a WorldError.
+
+        On another event loop than that of ``start``: waits until it was done there.
+        """
+        if not self._started or self._home is None:
             return
+        process, loop = self._home
+        if loop is asyncio.get_running_loop():
+            await self._stop()
+        elif process == os.getpid() and loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._stop(), loop))
+        else:
+            self._let_go()
+
+    async def _stop(self) -> None:
         self._stopping.set()
         if self._signal is not None:
             self._signal.close()
@@ -170,6 +212,15 @@ class Worker:
         await _finished(list(self._deliveries))
 
     async def _claim_loop(self, backend: Backend, signal: Subscription) -> None:
+        try:
+            await self._claim_until_stopped(backend, signal)
+        except asyncio.CancelledError:
+            # The event loop ends without ``close``: nothing of the worker must stay behind.
+            logger.warning("The event loop ended before this World was closed: its worker stopped")
+            self._let_go()
+            raise
+
+    async def _claim_until_stopped(self, backend: Backend, signal: Subscription) -> None:
         failures = 0
         while not self._stopping.is_set():
             pause: float | None = None

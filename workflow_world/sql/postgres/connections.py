@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from ...errors import BackendError, WorldClosedError
+from ..forks import leave_alone
 from .errors import Unreachable, connect_error, is_lost
 from .location import Location
 from .options import Options
@@ -181,6 +182,10 @@ class Pool:
     def close(self) -> None:
         self._closed = True
         self.forget_idle()
+
+    def leave_alone(self) -> None:
+        """In a child of the process that connected. Others of its threads were using the rest."""
+        leave_alone(self._idle)
 
     def _take(self) -> Connection:
         with self._lock:

@@ -64,12 +64,17 @@ class PostgresDatabase(Database):
         super().__init__(tables(prefix, options.schema), clock=clock)
         self.location, self.options = location, options
         self.skips_locked = options.claim_strategy == "skip_locked"
-        self._auto_migrate = auto_migrate
-        connector = Connector(location, options, engine)
-        self._engine = connector.engine()
+        self._prefix, self._auto_migrate = prefix, auto_migrate
+        self._connector = Connector(location, options, engine)
+        self._engine = self._connector.engine()
+        self._start()
+
+    def _start(self) -> None:
+        connector, options = self._connector, self.options
         self._pool = Pool(connector.connect, options.pool_size)
-        self._server_clock = ServerClock(clock)
-        channel, origin = _channel(prefix, options.schema), new_ulid()
+        self._server_clock = ServerClock(self.clock)
+        # Of this process alone: others' notifications must not be taken for our own.
+        channel, origin = _channel(self._prefix, options.schema), new_ulid()
         transactions = Transactions(
             connector.connect,
             self.tables,
@@ -97,6 +102,11 @@ class PostgresDatabase(Database):
             if options.notifies
             else None
         )
+
+    def forked(self) -> None:
+        self._pool.leave_alone()
+        self._begin_anew()
+        self._start()
 
     @property
     def capabilities(self) -> Capabilities:

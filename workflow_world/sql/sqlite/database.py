@@ -18,6 +18,7 @@ from ...backend import Capabilities
 from ...clock import Clock
 from ...errors import BackendError, WorldError
 from ..database import Database
+from ..forks import leave_alone
 from ..heads import Heads
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
 from ..migrate import bring_up_to_date, check_version, version_of
@@ -70,21 +71,34 @@ class SqliteDatabase(Database):
         """``lane`` and ``watcher`` run what has threads of its own; a simulation has none."""
         super().__init__(tables(prefix), clock=clock)
         self.location = location
-        self.heads = self._heads = Heads()
-        self.commits = self._changes = 0
         self._prefix, self._auto_migrate = prefix, auto_migrate
         self._synchronous: Synchronous = synchronous
-        self._flushes = True
         self._engine = engine_on(location, synchronous, engine)
+        self._lane, self._watching = lane, watcher
+        self._is_gone = False
+        self._start()
+
+    def _start(self) -> None:
+        self.heads = self._heads = Heads()
+        self.commits = self._changes = 0
+        self._flushes = True
         self._writer: PoolProxiedConnection | None = None
         self._connections: list[PoolProxiedConnection] = []
         self._local = threading.local()
         self._glance = threading.Lock()
         self._glancer: DBAPICursor | None = None
-        self._writes = lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
-        self._reads = lane("workflow-world-reader", self._look, threads=_READERS, max_batch=16)
-        self._watching = watcher
+        self._writes = self._lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
+        self._reads = self._lane(
+            "workflow-world-reader", self._look, threads=_READERS, max_batch=16
+        )
         self._watcher: Watcher | None = None
+
+    def forked(self) -> None:
+        for connection in self._connections:
+            leave_alone(connection)
+        self._is_gone = self.location.path is None and self._is_open
+        self._begin_anew()
+        self._start()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,6 +126,11 @@ class SqliteDatabase(Database):
 
     def prepare(self) -> None:
         """Check the file before SQLite touches it. Raises: BackendError."""
+        if self._is_gone:
+            raise BackendError(
+                "A database in memory stays with the process that opened it: create a World of "
+                "its own in a child, or use a file"
+            )
         if self.location.path is not None:
             prepare(self.location.path, create=self._auto_migrate)
 
