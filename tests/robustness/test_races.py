@@ -1,0 +1,145 @@
+"""Many processes at once: what one may do one does, and what is due is taken once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow_world import World, WorldError
+from workflow_world.core.fold import fold
+
+from .conftest import MakeWorld, Spawn
+from .helpers import FLOWS, LONG, create_run, event
+
+pytestmark = pytest.mark.anyio
+
+ROUNDS = 200 if LONG else 2
+KINDS = {
+    "run created",
+    "step created",
+    "step outcome",
+    "hook created",
+    "hook disposed",
+    "wait created",
+    "wait completed",
+    "attributes set",
+    "run ended",
+    "token",
+}
+
+
+def answer(spawn: Spawn, *arguments: str) -> Any:
+    (line,) = spawn(*arguments).end()
+    return json.loads(line)
+
+
+async def test_one_winner_among_32_tasks_of_8_processes(
+    url: str, spawn: Spawn, make_world: MakeWorld
+) -> None:
+    won = await asyncio.to_thread(answer, spawn, "races", url, str(ROUNDS))
+    messages = [name for name in won if " message " in name]
+    assert len(messages) == ROUNDS
+    assert {name: times for name, times in won.items() if name not in messages} == {
+        f"{number} {kind}": 1 for number in range(ROUNDS) for kind in KINDS
+    }
+    world = make_world(url)
+    for number in range(ROUNDS):
+        for run_id in (f"wrun_{number}", f"wrun_{number}_end"):
+            log = (await world.events.list(run_id, limit=1000)).data
+            assert [one.position for one in log] == [*range(1, len(log) + 1)]
+            kinds = Counter((one.event_type, one.correlation_id) for one in log)
+            assert set(kinds.values()) == {1}, kinds
+
+
+async def test_a_resume_against_a_disposal_against_the_end(url: str, make_world: MakeWorld) -> None:
+    """Whatever comes first, nothing is written behind what it ended."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    chance = random.Random(seed)  # noqa: S311
+    first, second = make_world(url), make_world(url, poll_interval_ms=99)
+    rounds, at_once = (10_000, 50) if LONG else (60, 20)
+    for start in range(0, rounds, at_once):
+        numbers = range(start, start + at_once)
+        await asyncio.gather(*(_hook_round(first, second, number, chance) for number in numbers))
+
+
+async def _hook_round(first: World, second: World, number: int, chance: random.Random) -> None:
+    run_id = f"wrun_{number}"
+    await create_run(first, run_id)
+    await first.events.create(run_id, event("run_started"))
+    await first.events.create(run_id, event("hook_created", "hook", token=f"token {number}"))
+    proposed = [
+        event("hook_received", "hook", payload=b"1"),
+        event("hook_received", "hook", payload=b"2"),
+        event("hook_disposed", "hook"),
+        event("run_completed", output=b""),
+    ]
+    chance.shuffle(proposed)
+
+    async def attempt(what: dict[str, object]) -> str:
+        try:
+            await chance.choice((first, second)).events.create(run_id, what)
+        except WorldError as error:
+            return f"{error.status}"
+        return str(what["eventType"])
+
+    wins = Counter(await asyncio.gather(*map(attempt, proposed)))
+    assert {kind for kind in wins if kind.isdigit()} <= {"404", "409", "410"}
+    log = [one.event_type for one in (await second.events.list(run_id)).data]
+    assert log.count("hook_received") == wins["hook_received"]
+    assert log.count("hook_disposed") == wins["hook_disposed"]
+    assert wins["run_completed"] == 1
+    assert log[-1] == "run_completed"
+    if "hook_disposed" in log:
+        assert "hook_received" not in log[log.index("hook_disposed") :]
+    assert not (await second.hooks.list(run_id)).data
+    assert fold((await second.events.list(run_id)).data).run == await second.runs.get(run_id)
+
+
+async def test_no_message_is_claimed_twice(url: str, spawn: Spawn) -> None:
+    count, processes = (100_000, 16) if LONG else (2_000, 4)
+    found = await asyncio.to_thread(answer, spawn, "claims", url, str(count), str(processes))
+    assert found == {"taken": count, "twice": 0, "busy": found["busy"]}
+    assert found["busy"] > 1, "nobody raced"
+
+
+async def test_workers_that_join_replay_no_run_beside_another(
+    url: str, spawn: Spawn, tmp_path: Path
+) -> None:
+    runs, workers = (1_000, 11) if LONG else (60, 4)
+    arguments = (url, str(tmp_path), str(runs), str(workers))
+    found = await asyncio.to_thread(answer, spawn, "joining", *arguments)
+    assert found == {"met": 0, "runs": runs, "replays": 4 * runs}
+
+
+async def test_parked_runs_get_no_message_however_often_workers_start(
+    url: str, make_world: MakeWorld
+) -> None:
+    runs = 10_000 if LONG else 200
+    world = make_world(url)
+
+    async def park(number: int) -> None:
+        run_id = f"wrun_{number}"
+        await create_run(world, run_id)
+        await world.events.create(run_id, event("run_started"))
+        await world.events.create(run_id, event("hook_created", "hook", token=f"token {number}"))
+
+    for start in range(0, runs, 200):
+        await asyncio.gather(*map(park, range(start, start + 200)))
+
+    async def handler(message: object, **about: object) -> None:
+        raise AssertionError(f"nobody sent {message}")
+
+    for restart in range(20):
+        restarted = make_world(url, recovery_grace_ms=0, poll_interval_ms=50 + restart)
+        restarted.create_queue_handler(FLOWS, handler)
+        await restarted.start()
+        assert await restarted._worker._upkeep.sweep(at_start=True) == 0
+        await restarted.close()
+    assert not (await world.messages.list()).data
