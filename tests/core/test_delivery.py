@@ -26,6 +26,8 @@ from workflow_world.core.delivery import (
     due_after,
     error_record,
     given_up,
+    is_suspect,
+    postponed,
     settle,
 )
 from workflow_world.core.entities import Message
@@ -262,3 +264,18 @@ def test_every_outcome_settles(
         assert new.available_at.microsecond % 1000 == 0
     else:
         assert isinstance(outcome, Done | Failed)
+
+
+def test_a_suspect_was_lost_half_of_its_times() -> None:
+    limits = Limits(max_deliveries=8)
+    found = [
+        number for number in range(1, 12) if is_suspect(replace(MESSAGE, deliveries=number), limits)
+    ]
+    assert found == [5, 6, 7, 8]
+
+
+def test_a_postponed_message_pays_nothing() -> None:
+    message = replace(MESSAGE, deliveries=6, attempt=2)
+    settled = postponed(message, MESSAGE.updated_at)
+    assert (settled.status, settled.attempt, settled.deliveries) == ("pending", 2, 5)
+    assert settled.available_at == MESSAGE.updated_at + timedelta(seconds=1)

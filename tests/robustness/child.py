@@ -324,6 +324,7 @@ async def die(url: str) -> str:
     world.create_queue_handler(FLOWS, handler)
     async with world:
         run = await world.runs.wait("wrun_poison", PATIENCE_S)
+        await world.runs.wait("wrun_neighbour", PATIENCE_S)
     return f"{run.status} {run.error_code}"
 
 
@@ -433,8 +434,8 @@ def skewed(url: str, folder: str, *offsets: str) -> dict[str, list[float]]:
         for run_id, delay in (("long", 0), ("later", 1.5), ("again", 0), ("retry", 0)):
             sent[f"wrun_{run_id}"] = time.time()
             await world.queue(FLOW, {"runId": f"wrun_{run_id}"}, delay_seconds=delay)
-        while set((await world.messages.stats()).counts[FLOW]) != {"completed"}:
-            await asyncio.sleep(0.05)  # until the workers are done
+        while set((await world.messages.stats()).counts[FLOW]) != {"completed"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         (Path(folder) / "over").touch()
         await world.close()
         return sent
@@ -480,8 +481,9 @@ def hard(url: str, folder: str, count: str) -> dict[str, int]:
             how = "blocking" if number % 2 else "computing"
             step = {"runId": "wrun_1", "stepId": f"step_{number}", "how": how}
             await world.queue(f"{STEPS}s", step)
-        while set((await world.messages.stats()).counts[f"{STEPS}s"]) != {"completed"}:
-            await asyncio.sleep(0.05)  # until the workers are done
+        queue = f"{STEPS}s"
+        while set((await world.messages.stats()).counts[queue]) != {"completed"}:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         (Path(folder) / "over").touch()
         page = await world.messages.list(limit=1000)
         await world.close()

@@ -15,6 +15,7 @@ BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 60.0
 BACKOFF_SPREAD: Final = 0.2
 MAX_ERROR_BYTES: Final = 2048
+POSTPONED_S: Final = 1.0
 EXHAUSTED_CODE: Final = "MAX_DELIVERIES_EXCEEDED"
 
 
@@ -139,6 +140,21 @@ def given_up(message: Message, limits: Limits) -> str | None:
     last = (message.last_error or {}).get("message")
     return f"Given up after {message.deliveries - 1} deliveries that never came to an end" + (
         f"; last error: {last}" if last else ""
+    )
+
+
+def is_suspect(message: Message, limits: Limits) -> bool:
+    """Half of the deliveries that it may have never came to an end: perhaps it ends its workers.
+
+    Then whatever is delivered beside it pays for it, so it is to be the only such one.
+    """
+    return max(1, limits.max_deliveries // 2) < message.deliveries <= limits.max_deliveries
+
+
+def postponed(message: Message, now: datetime) -> Settlement:
+    """Claimed, but not delivered now: nothing is consumed."""
+    return _back(
+        message, now, now + _seconds(POSTPONED_S), deliveries=max(0, message.deliveries - 1)
     )
 
 

@@ -15,6 +15,8 @@ from ..errors import WorldError
 logger = logging.getLogger("workflow_world.lease")
 
 _FRACTION: Final = 3
+_LONG: Final = 10
+"""Leases that a delivery may last before that is worth a word, and again ten times as many."""
 
 
 class Heartbeat:
@@ -26,6 +28,7 @@ class Heartbeat:
         self._held: dict[str, str] = {}
         self._lost: set[str] = set()
         self._ticker: Ticker | None = None
+        self._beats: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -48,6 +51,7 @@ class Heartbeat:
         with self._lock:
             self._held[lease.message_id] = lease.token
             self._lost.discard(lease.token)
+            self._beats[lease.token] = 0
 
     def is_lost(self, lease: Lease) -> bool:
         """Whether an extension found another token: somebody else delivers the message now."""
@@ -60,6 +64,7 @@ class Heartbeat:
             if self._held.get(lease.message_id) == lease.token:
                 del self._held[lease.message_id]
             self._lost.discard(lease.token)
+            self._beats.pop(lease.token, None)
 
     def _beat(self) -> None:
         if self._loop is not None and self._loop.is_closed():
@@ -69,6 +74,7 @@ class Heartbeat:
             leases = [Lease(message_id=key, token=token) for key, token in self._held.items()]
         if not leases:
             return
+        self._speak_of_long_ones(leases)
         try:
             lost = self._store.extend(leases, self._lease)
         except WorldError as error:
@@ -78,6 +84,20 @@ class Heartbeat:
         if lost:
             self._give_up(leases, lost)
 
+    def _speak_of_long_ones(self, leases: list[Lease]) -> None:
+        """A handler that hangs keeps its message for as long as the process lives: say so."""
+        for lease in leases:
+            with self._lock:
+                if lease.token not in self._beats:
+                    continue
+                self._beats[lease.token] = beats = self._beats[lease.token] + 1
+            count, rest = divmod(beats, _FRACTION)
+            if not rest and _is_power(count, _LONG):
+                seconds = count * self._lease.total_seconds()
+                logger.warning(
+                    "Message %s has been with its handler for %g s", lease.message_id, seconds
+                )
+
     def _give_up(self, leases: list[Lease], lost: frozenset[str]) -> None:
         """Says nothing: a message that was settled a moment ago has no lease either."""
         with self._lock:
@@ -85,3 +105,10 @@ class Heartbeat:
                 if lease.message_id in lost and self._held.get(lease.message_id) == lease.token:
                     del self._held[lease.message_id]
                     self._lost.add(lease.token)
+
+
+def _is_power(number: int, base: int) -> bool:
+    """Whether the number is the base, or its square, or …"""
+    while number > base and number % base == 0:
+        number //= base
+    return number == base

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextvars import Context as ContextVars
 from contextvars import copy_context
 from dataclasses import replace
@@ -68,6 +68,7 @@ class Worker:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._enqueuing: set[asyncio.Task[str]] = set()
         self._handling = self._claiming = 0
+        self._suspect: str | None = None
         self._saturated = self._busy = self._claim_is_due = False
         self._signal: Subscription | None = None
         self._heartbeat: Heartbeat | None = None
@@ -257,7 +258,7 @@ class Worker:
             )
         finally:
             self._claiming = 0
-        for message in claim.messages:
+        for message in await self._one_suspect(backend, claim.messages):
             self._spawn(message)
         self._busy = len(claim.messages) == limit
         # Slots may have become free during the claim, when nobody was told of them.
@@ -269,6 +270,29 @@ class Worker:
             until = (claim.next_due_at - self._context.clock.now()).total_seconds()
             pause = min(pause, max(0.001, until))
         return pause
+
+    async def _one_suspect(self, backend: Backend, messages: Sequence[Message]) -> list[Message]:
+        """The messages without a second one that may end this process: should it do so, then
+        only its own delivery is lost. The others are given back before it begins."""
+        chosen: list[Message] = []
+        others: list[Message] = []
+        for message in messages:
+            if not delivery.is_suspect(message, self._limits):
+                chosen.append(message)
+            elif self._suspect is None:
+                self._suspect = message.message_id
+                chosen.append(message)
+            else:
+                others.append(message)
+        if others:
+            now = self._context.clock.now()
+            pairs = [(delivery.postponed(message, now), None) for message in others]
+            try:
+                await backend.messages.settle(pairs)
+            except WorldError as error:
+                # Their leases end by themselves; those that were chosen are held all the same.
+                logger.warning("%d messages are not given back yet: %s", len(others), error)
+        return chosen
 
     def _poll_interval(self) -> float:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
@@ -314,6 +338,8 @@ class Worker:
             else:
                 await self._settle(settling, message, settlement)
         finally:
+            if self._suspect == message.message_id:
+                self._suspect = None
             if self._heartbeat is not None:
                 self._heartbeat.drop(lease)
 
