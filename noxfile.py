@@ -55,34 +55,40 @@ def migrations(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """What ``tests`` does in short, at length: kills, power losses, outages, a crowd, random
-    operations, every fault point, and the whole suite through PgBouncer."""
+    """What ``tests`` does in short, at length: ``-- --kills N --steps N …`` say how long."""
     parser = argparse.ArgumentParser(prog="nox -s chaos --")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--copies", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1_000_000, help="of the simulation")
+    parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--outages", type=int, default=180, help="seconds")
     parser.add_argument("--crowd", type=int, default=60, help="seconds")
-    parser.add_argument("--operations", type=int, default=20_000)
     wanted = parser.parse_args(session.posargs)
     session.install("-e", ".[test]")
     env = {
         "CHAOS_KILLS": str(wanted.kills),
         "CHAOS_COPIES": str(wanted.copies),
+        "SIMULATION_STEPS": str(wanted.steps),
+        "CHAOS_OPERATIONS": str(wanted.operations),
         "CHAOS_OUTAGES_S": str(wanted.outages),
         "CHAOS_CROWD_S": str(wanted.crowd),
-        "CHAOS_OPERATIONS": str(wanted.operations),
+        "CHAOS_LONG": "1",
         "CHAOS_POINTS": "all",
         "CHAOS_POOLER": "all",
+        "HYPOTHESIS_PROFILE": "long",
     }
-    timeout = f"--timeout={600 + 8 * wanted.kills + wanted.copies}"
+    timeout = 3600 + 8 * wanted.kills + wanted.copies + wanted.steps // 500
     where = (
         "tests/chaos",
         "tests/differential",
         "tests/e2e/test_kill.py",
         "tests/e2e/test_outages.py",
+        "tests/model",
         "tests/postgres/test_pooler.py",
+        "tests/robustness",
+        "tests/simulation",
     )
-    session.run("python", "-m", "pytest", timeout, "-s", "-n", "0", *where, env=env)
+    session.run("python", "-m", "pytest", f"--timeout={timeout}", "-s", "-n", "0", *where, env=env)
 
 
 @nox.session
