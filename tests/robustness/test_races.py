@@ -19,7 +19,7 @@ from .helpers import FLOWS, LONG, create_run, event
 
 pytestmark = pytest.mark.anyio
 
-ROUNDS = 200 if LONG else 2
+ROUNDS = 200 if LONG else 1
 KINDS = {
     "run created",
     "step created",
