@@ -150,9 +150,9 @@ DAMAGES = [
         empty=encode({}),
     ),
     damage(
-        "log-malformed",
+        "log-unreadable",
         PENDING,
-        "*",
+        "1",
         put("workflow_events", "run_id = :pending", "event_data = :one"),
         one=encode(1),
     ),
