@@ -105,7 +105,7 @@ class RunStore(Protocol):
     async def get_run(self, run_id: str, *, payloads: bool = True) -> Run | None: ...
 
     async def get_runs(self, run_ids: Sequence[str]) -> Mapping[str, Run]:
-        """The runs among ``run_ids`` that exist, by id, in a constant number of statements."""
+        """The runs among ``run_ids`` that exist, by id; one statement for many of them."""
         ...
 
     async def get_step(self, run_id: str | None, step_id: str) -> Step | None:

@@ -225,12 +225,12 @@ async def test_a_server_that_is_killed_loses_nothing_acknowledged(
 async def test_a_server_that_is_away_is_one_clear_error_and_comes_back(
     own: Postgres, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workflow_world.sql.postgres import writes
+    from workflow_world.sql import outages
 
     world = make_world(own.url())
     await create_run(world, "wrun_1")
     own.stop()
-    monkeypatch.setattr(writes, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(outages, "PATIENCE_S", 0.2)
     with pytest.raises(BackendError) as caught:
         await create_run(world, "wrun_2")
     assert "\n" not in str(caught.value)

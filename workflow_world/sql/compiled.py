@@ -11,9 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, cast
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
-from sqlalchemy import ColumnElement, Table, Text, any_, bindparam, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -74,15 +85,26 @@ class Statement:
             self._compiled[dialect.name] = found
         return found
 
+    @cached_property
+    def writes_one(self) -> bool:
+        """Whether it inserts one row or raises, so that nobody need ask for the count."""
+        return isinstance(self.element, Insert) and self.element.select is None
+
+
+Read: TypeAlias = tuple[Statement, Mapping[str, Any]]
+"""A statement that reads, with its values by name."""
+
 
 class Session:
     """One open transaction on one driver connection: runs statements, each between fault points.
 
     Attributes:
         now: the queue's clock (spec 1.1).
+        is_remote: each answer costs a round trip, so several reads are better made at once.
     """
 
     __slots__ = ("_cursor", "_dialect", "now")
+    is_remote: ClassVar[bool] = False
 
     def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
         self._cursor, self._dialect, self.now = cursor, dialect, now
@@ -97,6 +119,9 @@ class Session:
     def listed(self, values: Iterable[str]) -> Any:
         """The value of a parameter of ``among``."""
         return json.dumps([*values])
+
+    def read_ahead(self, reads: Sequence[Read]) -> None:
+        """These come next, before anything is written. For engines that are remote."""
 
     def one(self, statement: Statement, **values: Any) -> Row | None:
         """The first row. Reads to the end: a statement half read keeps its transaction open."""
@@ -127,24 +152,49 @@ class Session:
         faults.point(statement.after)
         return count
 
-    def run_many(self, statement: Statement, many: Sequence[tuple[Any, ...]]) -> None:
-        """``run`` for each of the tuples."""
-        for values in many:
-            self.run(statement, values)
+    def send(
+        self,
+        statement: Statement,
+        values: Mapping[str, Any] | tuple[Any, ...] = (),
+        /,
+        **more: Any,
+    ) -> None:
+        """``run``, where nobody asks how many rows were written."""
+        self.run(statement, values, **more)
 
     def _execute(self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...]) -> None:
+        self._cursor.execute(*self._bound(statement, values))
+
+    def _bound(
+        self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...]
+    ) -> tuple[str, Any]:
+        """The SQL text, and its parameters as the driver wants them."""
         sql, order, constants = statement.prepared(self._dialect)
         if isinstance(values, tuple):
             if order is not None and order == statement.names:
-                self._cursor.execute(sql, values)
-                return
+                return sql, values
             values = dict(zip(statement.names, values, strict=True))
         if order is None:
-            self._cursor.execute(sql, {**constants, **values} if constants else values)
-            return
-        self._cursor.execute(
-            sql, [values[name] if name in values else constants.get(name) for name in order]
-        )
+            return sql, {**constants, **values} if constants else values
+        return sql, [values[name] if name in values else constants.get(name) for name in order]
+
+
+class ProvingSession(Session):
+    """For engines on which the answer to a COMMIT can be lost.
+
+    Attributes:
+        proof: a statement with its values that finds a row if the transaction was committed.
+    """
+
+    __slots__ = ("proof",)
+
+    def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
+        super().__init__(cursor, dialect, now)
+        self.proof: Read | None = None
+
+    def prove(self, statement: Statement, **values: Any) -> None:
+        if self.proof is None:
+            self.proof = (statement, values)
 
 
 def adhoc(name: str, element: ClauseElement) -> Statement:

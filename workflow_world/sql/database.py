@@ -22,6 +22,13 @@ from .tables import Tables
 T = TypeVar("T")
 
 
+class NoPresence:
+    """Workers that share no file prove nothing by being there: the end of a lease decides."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
 class Database(ABC):
     """Shared by every World of the process on one URL; see ``workflow_world.sql.open_backend``.
 
@@ -34,10 +41,12 @@ class Database(ABC):
         concurrent: several transactions write at once. Rows are locked before they are read, and
             a write may find that another transaction was first: the operation then looks again.
         skips_locked: a claim passes over rows that another transaction has locked.
+        server_time: the server's clock says what is due, and not this process's.
     """
 
     concurrent = False
     skips_locked = False
+    server_time = False
 
     def __init__(self, tables: Tables, *, clock: Clock) -> None:
         self.tables, self.clock = tables, clock

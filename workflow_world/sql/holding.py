@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, select
 
 from ..backend import Lease
 from ..errors import LeaseLostError
-from .compiled import Session, Statement
+from .compiled import Read, Session, Statement
 from .tables import Tables
 
 
@@ -23,8 +23,13 @@ class Holding:
 
         ``locked`` keeps it so, and needs a write transaction.
         """
-        row = session.one(self._kept if locked else self._token, message_id=message_id)
+        statement, values = self.reading(message_id, locked=locked)
+        row = session.one(statement, **values)
         return None if row is None else row[0]
+
+    def reading(self, message_id: str, *, locked: bool) -> Read:
+        """What ``token`` reads."""
+        return self._kept if locked else self._token, {"message_id": message_id}
 
     def check(self, session: Session, lease: Lease | None) -> None:
         """Raises: LeaseLostError when there is a lease and it is not the message's any more."""

@@ -14,7 +14,7 @@ from ..core.recovery import RunFacts
 from ..core.values import from_ms
 from ..signals import run_topic
 from . import lists
-from .compiled import Row, Session, Statement
+from .compiled import Read, Row, Session, Statement
 from .contention import MAX_LOOKS, contended
 from .damage import RUN_WIDTH, checked
 from .heads import Heads
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .database import Database
 
 _EVENT_WIDTH = 12
+_MAX_IDS = 30_000  # what every engine takes as parameters of one statement
 
 
 class SqlRunStore:
@@ -93,6 +94,8 @@ class SqlRunStore:
         self, session: Session, intent: Intent, heads: Heads | None, *, locked: bool = True
     ) -> Facts:
         needs, run_id, s = intent.needs, intent.run_id, self._statements
+        if session.is_remote:
+            session.read_ahead(self._reads(run_id, needs, locked=locked))
         run, last = self._run(session, run_id, needs, heads)
         step = hook = holder = resumed = None
         if needs.step_id is not None:
@@ -126,6 +129,25 @@ class SqlRunStore:
             related=self._related(session, run_id, needs),
             resumed=resumed,
         )
+
+    def _reads(self, run_id: str, needs: Needs, *, locked: bool) -> list[Read]:
+        """All that ``_facts`` is going to read."""
+        s = self._statements
+        reads: list[Read] = [(s.run if needs.payloads else s.run_head, {"run_id": run_id})]
+        if needs.step_id is not None:
+            reads.append((s.step, {"run_id": run_id, "step_id": needs.step_id}))
+        if needs.hook_id is not None:
+            reads.append((s.hook, {"run_id": run_id, "hook_id": needs.hook_id}))
+        if needs.token is not None:
+            reads.append((s.token_holder, {"token": needs.token}))
+        if needs.resume_id is not None:
+            reads.append((s.resumed, {"run_id": run_id, "resume_id": needs.resume_id}))
+        if needs.leased is not None:
+            reads.append(self._holding.reading(needs.leased, locked=locked))
+        if needs.related and needs.correlation_id is not None:
+            about = {"run_id": run_id, "correlation_id": needs.correlation_id}
+            reads.append((s.related(needs.related), about))
+        return reads
 
     def _run(
         self, session: Session, run_id: str, needs: Needs, heads: Heads | None
@@ -179,7 +201,9 @@ class SqlRunStore:
             writes.append((s.delete_hooks, {"run_id": run_id}))
             writes.append((s.close_waits, {"b_run_id": run_id}))
         for number, (statement, values) in enumerate(writes):
-            if not session.run(statement, values) and number < firsts:
+            if number >= firsts:
+                session.send(statement, values)
+            elif not session.run(statement, values):
                 if number:
                     raise contended(f"run {run_id!r}")
                 return False
@@ -195,8 +219,14 @@ class SqlRunStore:
         return None if row is None else run_of(row)
 
     async def get_runs(self, run_ids: Sequence[str]) -> Mapping[str, Run]:
-        statement = self._statements.runs_by_id(list(dict.fromkeys(run_ids)))
-        rows = await self._database.read(lambda session: session.all(statement))
+        ids = list(dict.fromkeys(run_ids))
+        statements = [
+            self._statements.runs_by_id(ids[first : first + _MAX_IDS])
+            for first in range(0, len(ids), _MAX_IDS)
+        ]
+        rows = await self._database.read(
+            lambda session: [row for statement in statements for row in session.all(statement)]
+        )
         return {row[0]: run_of(row) for row in rows}
 
     async def get_step(self, run_id: str | None, step_id: str) -> Step | None:

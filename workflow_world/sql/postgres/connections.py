@@ -16,7 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from ...errors import BackendError, WorldClosedError
 from ..forks import leave_alone
-from .errors import Unreachable, connect_error, is_lost
+from ..outages import Unreachable
+from .errors import connect_error, is_lost
 from .location import Location
 from .options import Options
 

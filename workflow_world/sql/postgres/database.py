@@ -14,8 +14,9 @@ from sqlalchemy.engine import Engine
 from ...backend import Capabilities, Presence
 from ...clock import Clock
 from ...ids import new_ulid
-from ..database import Database
+from ..database import Database, NoPresence
 from ..lane import NO_LOCKS, Lane, Locks, Operation
+from ..server_clock import ServerClock
 from ..tables import tables
 from .connections import Connector, Pool, run_sql
 from .errors import translated
@@ -24,7 +25,6 @@ from .location import Location
 from .migrations import bring_up
 from .options import Options
 from .reads import Reads
-from .server_clock import ServerClock
 from .transaction import SERVER_TIME, Transactions
 from .writes import Writes
 
@@ -35,13 +35,6 @@ _MAX_READERS: Final = 4
 _MAX_BATCH: Final = 256
 
 
-class _Nothing:
-    """A worker's presence proves nothing here: the end of a lease decides."""
-
-    def close(self) -> None:
-        """There is nothing to give back."""
-
-
 class PostgresDatabase(Database):
     """A few write lanes, each with one transaction at a time; see ``Database``.
 
@@ -50,6 +43,7 @@ class PostgresDatabase(Database):
     """
 
     concurrent = True
+    server_time = True
 
     def __init__(
         self,
@@ -144,7 +138,7 @@ class PostgresDatabase(Database):
         return await self._glances.submit(operation)
 
     async def announce(self, free_all: Callable[[], Awaitable[int]]) -> Presence:
-        return _Nothing()
+        return NoPresence()
 
     def _open(self, revision: str) -> None:
         with translated():

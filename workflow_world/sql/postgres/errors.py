@@ -9,17 +9,12 @@ from typing import Final
 import psycopg
 
 from ...errors import BackendError, InvalidRequestError, WorldError
-
-
-class Unreachable(BackendError):
-    """No connection could be made; the next attempt may succeed."""
-
+from ..outages import Unreachable
 
 CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
 """Another transaction was first: serialization failure, deadlock, unique violation."""
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
-UNKNOWN_OUTCOME: Final = "UNKNOWN_OUTCOME"
 _GONE: Final = ("57P01", "57P02", "57P03", "57P05", "25P03")
 """The server ended the connection, saying so."""
 

@@ -12,10 +12,11 @@ from sqlalchemy.engine import Dialect
 from ...errors import WorldClosedError
 from ..compiled import Session
 from ..lane import Job
+from ..outages import Unreachable
+from ..server_clock import ServerClock
 from .connections import Connection, Pool, run_sql, set_timeouts
-from .errors import Unreachable, translated
+from .errors import translated
 from .options import Options
-from .server_clock import ServerClock
 from .writes import repeated
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

@@ -1,44 +1,34 @@
-"""A session that remembers whom to tell of a transaction, and what will prove it."""
+"""A session that remembers whom to tell of its transaction, and how they are told."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.engine import Dialect
 
-from ..compiled import Cursor, Session, Statement
+from ..compiled import Cursor, ProvingSession
 
 _MAX_PAYLOAD: Final = 7_900
 ALL: Final = "*"
 
 
-class PostgresSession(Session):
-    """See ``Session``.
+class PostgresSession(ProvingSession):
+    """See ``Session``. ``topics`` are what other processes are told after the commit."""
 
-    Attributes:
-        topics: what other processes are told after the commit.
-        proof: a statement with its values that finds a row if the transaction was committed.
-    """
-
-    __slots__ = ("proof", "topics")
+    __slots__ = ("topics",)
 
     def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
         super().__init__(cursor, dialect, now)
         self.topics: set[str] = set()
-        self.proof: tuple[Statement, dict[str, Any]] | None = None
 
     def listed(self, values: Iterable[str]) -> list[str]:
         return [*values]
 
     def announce(self, topic: str) -> None:
         self.topics.add(topic)
-
-    def prove(self, statement: Statement, **values: Any) -> None:
-        if self.proof is None:
-            self.proof = (statement, values)
 
 
 def payload_of(origin: str, topics: set[str]) -> str:

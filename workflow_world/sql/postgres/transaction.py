@@ -16,21 +16,18 @@ from ... import faults
 from ...errors import BackendError
 from ..compiled import Statement
 from ..lane import Job
+from ..outages import UNKNOWN_OUTCOME, NotApplied, Unreachable
+from ..server_clock import ServerClock
 from ..tables import Tables
 from .connections import Connection, run_sql, set_timeouts
-from .errors import UNKNOWN_OUTCOME, Unreachable, is_lost
+from .errors import is_lost
 from .options import Options
-from .server_clock import ServerClock
 from .session import PostgresSession, payload_of, quoted
 
 _ASK_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _IN_THE_FUTURE: Final = "22023"
 _APART_LOCK_TIMEOUT_MS: Final = 250
-
-
-class NotApplied(Exception):
-    """The connection was lost, and the transaction was provably undone."""
 
 
 class Transactions:

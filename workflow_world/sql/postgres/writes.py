@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
 from ... import faults
 from ...errors import WorldClosedError
 from ..lane import Job
+from ..outages import UNKNOWN_OUTCOME, NotApplied, Retry, Unreachable
 from .connections import Connection, Pool
-from .errors import CONFLICTS, UNKNOWN_OUTCOME, Unreachable, is_lost, translated
-from .transaction import NotApplied, Transaction, Transactions
+from .errors import CONFLICTS, is_lost, translated
+from .transaction import Transaction, Transactions
 
 T = TypeVar("T")
-
-PATIENCE_S: Final = 5.0
-"""How long a batch waits for a server that went away, such as one that is restarted."""
-_PAUSE_S: Final = 0.02
-_LONGEST_PAUSE_S: Final = 0.5
-_CONFLICT_PAUSE_S: Final = 0.002
-_CONFLICTS: Final = 8
 
 
 class _Lost(Exception):
     """The connection is gone, and with it all that was not committed."""
-
-
-class Retry:
-    """Counts what may be tried again, and pauses in between."""
-
-    def __init__(self) -> None:
-        self._deadline = time.monotonic() + PATIENCE_S
-        self._pause = _PAUSE_S
-        self._conflicts = 0
-
-    def after_loss(self) -> bool:
-        return time.monotonic() < self._deadline and self._wait()
-
-    def after_conflict(self) -> bool:
-        self._conflicts += 1
-        if self._conflicts == _CONFLICTS:
-            return False
-        _sleep(_CONFLICT_PAUSE_S * 1.5**self._conflicts)
-        return True
-
-    def _wait(self) -> bool:
-        _sleep(self._pause)
-        self._pause = min(self._pause * 1.5, _LONGEST_PAUSE_S)
-        return True
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311
 
 
 def repeated(action: Callable[[Connection], T], pool: Pool) -> T:

@@ -72,15 +72,13 @@ class Claiming(QueueBase):
         prefixes: tuple[str, ...] | None,
     ) -> list[Row]:
         """Pending and expired ones alike, the oldest due first."""
-        rows = [
-            row
+        about = {"now": to_ms(now), "row_limit": limit}
+        statements = [
+            self._statements.ready(status, serialize=serialize, prefixes=prefixes)
             for status in ("pending", "processing")
-            for row in session.all(
-                self._statements.ready(status, serialize=serialize, prefixes=prefixes),
-                now=to_ms(now),
-                row_limit=limit,
-            )
         ]
+        session.read_ahead([(statement, about) for statement in statements])
+        rows = [row for statement in statements for row in session.all(statement, **about)]
         rows.sort(key=lambda row: (row[8], row[0]))
         return rows[:limit]
 
@@ -100,14 +98,14 @@ class Claiming(QueueBase):
         marks = [self._mark(replayed_by(row), serialize) for row in rows]
         stale = (row[12] for row, mark in zip(rows, marks, strict=True) if mark and row[-1] is True)
         for run_id in sorted(stale):  # so that two claims never wait for each other
-            session.run(self._statements.unmark_expired, {"b_run_id": run_id, "now": at})
+            session.send(self._statements.unmark_expired, {"b_run_id": run_id, "now": at})
         if self._marks and not self._database.skips_locked:
             rows = self._take_unchanged(session, rows, changes, serialize)
         else:
             for mark in {*marks}:
                 ids = [row[0] for row, one in zip(rows, marks, strict=True) if one is mark]
                 values = (*changes, mark) if self._marks else changes
-                session.run(self._statements.take(self._marks), (*values, session.listed(ids)))
+                session.send(self._statements.take(self._marks), (*values, session.listed(ids)))
         if rows:
             token = changes[0] + rows[0][0]
             session.prove(self._statements.claimed, message_id=rows[0][0], token=token)

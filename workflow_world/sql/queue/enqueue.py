@@ -12,7 +12,7 @@ from ...core.recovery import WakeUp
 from ...core.values import to_ms
 from ...ids import new_ulid
 from ...signals import QUEUE
-from ..compiled import Session
+from ..compiled import Read, Session
 from ..contention import MAX_LOOKS, contended
 from ..lane import Locks
 from ..rows import json_of, message_of
@@ -71,7 +71,7 @@ class Enqueuing(QueueBase):
                 return found, row
             if row["is_replaying"]:
                 about = {"b_run_id": message.run_id, "now": to_ms(now)}
-                session.run(self._statements.unmark_expired, about)
+                session.send(self._statements.unmark_expired, about)
         raise contended(f"messages like {message.message_id!r}")
 
     def _insert(self, session: Session, row: dict[str, Any]) -> bool:
@@ -94,12 +94,13 @@ class Enqueuing(QueueBase):
         self, session: Session, message: NewMessage, now: datetime
     ) -> tuple[str, dict[str, Any] | None]:
         """The id of the stored or found message, and the row to store, if any."""
+        s, since = self._statements, to_ms(now - message.key_ttl)
+        if session.is_remote:
+            session.read_ahead(self._reads(message, since))
         self._holding.check(session, message.sender)
-        s = self._statements
         if (key := message.idempotency_key) is not None:
             row = session.one(s.key_holder, key=key, except_id=message.message_id)
             if row is None:
-                since = to_ms(now - message.key_ttl)
                 row = session.one(s.recently_completed, key=key, since=since)
             if row is not None:
                 return str(row[0]), None
@@ -113,6 +114,18 @@ class Enqueuing(QueueBase):
         available_at = message.available_at or now + message.delay
         new = _new_row(message, now, available_at, is_wake_up=is_wake_up)
         return message.message_id, new
+
+    def _reads(self, message: NewMessage, since: int) -> list[Read]:
+        """All that ``_enqueue`` may read."""
+        s, reads = self._statements, list[Read]()
+        if message.sender is not None:
+            reads.append(self._holding.reading(message.sender.message_id, locked=True))
+        if (key := message.idempotency_key) is not None:
+            reads.append((s.key_holder, {"key": key, "except_id": message.message_id}))
+            reads.append((s.recently_completed, {"key": key, "since": since}))
+        if message.is_wake_up:
+            reads.append((s.pending_wake_up, {"run_id": message.run_id}))
+        return reads
 
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         found = await self._database.write(

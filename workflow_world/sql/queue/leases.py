@@ -98,7 +98,7 @@ class Leases(QueueBase):
 
     def _ahead(self, session: Session) -> int:
         """A settlement's times are this process's, the queue's may be the server's. In ms."""
-        return to_ms(session.now()) - to_ms(self._now()) if self._database.concurrent else 0
+        return to_ms(session.now()) - to_ms(self._now()) if self._database.server_time else 0
 
     def _settle(
         self, session: Session, one: Settlement, intent: Intent | None, ended: list[str]

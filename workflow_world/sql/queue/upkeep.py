@@ -50,8 +50,8 @@ class Upkeep(QueueBase):
     ) -> None:
         s = self._statements
         if run_id is not None and step_id is None and claimed_at is not None:
-            session.run(s.keep_claim, b_run_id=run_id, claimed_at=claimed_at)
-        session.run(s.delete, message_id=message_id)
+            session.send(s.keep_claim, b_run_id=run_id, claimed_at=claimed_at)
+        session.send(s.delete, message_id=message_id)
 
     async def stats(self) -> QueueStats:
         rows = await self._database.read(lambda session: session.all(self._statements.counts))
