@@ -17,6 +17,9 @@ GROUP: Final = "workflow_world.backends"
 BUILT_IN: Final[Mapping[str, str]] = {
     "file": "workflow_world.sql:open_backend",
     "sqlite": "workflow_world.sql:open_backend",
+    "libsql": "workflow_world.sql:open_backend",
+    "http": "workflow_world.sql:open_backend",
+    "https": "workflow_world.sql:open_backend",
     "postgres": "workflow_world.sql:open_backend",
     "postgresql": "workflow_world.sql:open_backend",
     "memory": "workflow_world.memory:open_backend",

@@ -1,4 +1,4 @@
-"""The SQL backend: SQLite files, in-memory databases, and Postgres."""
+"""The SQL backend: SQLite files, in-memory databases, remote libSQL, and Postgres."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def open_backend(
         options: ``auto_migrate`` (environment ``WORKFLOW_AUTO_MIGRATE``, default on),
             ``table_prefix``, ``engine`` (a SQLAlchemy engine of the caller's, which is never
             disposed of), and the engine's own: ``synchronous`` (``full`` or ``normal``) on
-            SQLite, those of ``workflow_world.sql.postgres.options.Options`` on Postgres.
+            SQLite, ``auth_token`` (environment ``WORKFLOW_TURSO_AUTH_TOKEN``) on libSQL, those of
+            ``workflow_world.sql.postgres.options.Options`` on Postgres.
 
     Raises: ConfigurationError, TypeError for an unknown option.
     """
@@ -108,7 +109,8 @@ def _plan(
         "auto_migrate": True if auto_migrate is None else auto_migrate,
         "prefix": "" if table_prefix is None else checked_prefix(table_prefix),
     }
-    if scheme_of(url) in ("postgresql", "postgres"):
+    scheme = scheme_of(url)
+    if scheme in ("postgresql", "postgres"):
         try:
             from .postgres.opening import plan as postgres_plan
         except ModuleNotFoundError as error:
@@ -116,6 +118,10 @@ def _plan(
                 f"The Postgres backend needs {error.name}: pip install 'workflow-world[postgres]'"
             ) from error
         return postgres_plan(url, **common, **options)
+    if scheme in ("libsql", "http", "https"):
+        from .libsql.opening import plan as libsql_plan
+
+        return libsql_plan(url, environ=environ, **common, **options)
     from .sqlite.opening import plan as sqlite_plan
 
     return sqlite_plan(url, **common, **options)

@@ -1,0 +1,3 @@
+"""Remote libSQL databases, which are SQLite behind HTTP: what differs from a file."""
+
+from __future__ import annotations

@@ -1,0 +1,91 @@
+"""Batches of operations on a remote database, bounded by the time for which they hold the lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ... import faults
+from ..lane import Job
+from ..outages import UNKNOWN_OUTCOME, Unreachable
+from .errors import is_too_many, ours
+from .session import LibsqlSession
+from .transactions import Transactions
+
+LOCKED_S: Final = 1.0
+"""A server takes the lock away from who holds it for five seconds while another one waits."""
+
+
+class Batches:
+    """The lanes' work."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def look(self, jobs: Sequence[Job[Any]]) -> None:
+        for job in jobs:
+            try:
+                self._transactions.read(job.run)
+            except Exception as error:
+                job.error = ours(error)
+
+    def transact(self, jobs: Sequence[Job[Any]]) -> None:
+        """In as many transactions as it takes. Each is optimistic: no savepoints. If an operation
+        fails, undo all, then run each in its own."""
+        rest = list(jobs)
+        while rest:
+            batch = _Batch(rest)
+            try:
+                self._transactions.write(batch.together)
+            except Exception as error:
+                self._failed(batch, error)
+            # Outside: what was committed must not run again, whatever fails now.
+            faults.point("after commit")
+            rest = rest[batch.count :]
+
+    def _failed(self, batch: _Batch, error: Exception) -> None:
+        found = ours(error)
+        if isinstance(found, Unreachable):
+            batch.count = len(batch.jobs)  # nor could any of the others be written
+        elif batch.count > 1 and getattr(found, "code", None) != UNKNOWN_OUTCOME:
+            try:
+                self._transactions.write(batch.apart)
+                return
+            except Exception as again:
+                found = ours(again)
+        for job in batch.jobs[: batch.count]:
+            job.error = found
+
+
+class _Batch:
+    """``count``: how many of the jobs have been begun."""
+
+    def __init__(self, jobs: Sequence[Job[Any]]) -> None:
+        self.jobs, self.count = jobs, 0
+
+    def together(self, session: LibsqlSession) -> None:
+        self.count, until = 0, time.monotonic() + LOCKED_S
+        for job in self.jobs:
+            self.count += 1
+            job.run(session)
+            if time.monotonic() > until:
+                break
+
+    def apart(self, session: LibsqlSession) -> None:
+        """A savepoint around each, so that one failure is one failure."""
+        self.count, until = 0, time.monotonic() + LOCKED_S
+        for job in self.jobs:
+            self.count += 1
+            session.savepoint()
+            try:
+                job.run(session)
+                session.flush()
+            except Exception as error:
+                if not session.in_transaction or is_too_many(error):
+                    raise  # the server undid everything, or all of it is run more carefully
+                job.error = ours(error)
+                session.undo()
+            session.release()
+            if time.monotonic() > until:
+                break
