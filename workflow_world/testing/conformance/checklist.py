@@ -343,15 +343,26 @@ BACKENDS: Final[Mapping[str, str]] = MappingProxyType(
         "memory": "memory:",
         "sqlite": "file:workflow.db",
         "postgres": "postgresql://localhost/workflow",
+        "libsql": "libsql://localhost",
+        "libsql-auth": "libsql://localhost",
     }
 )
 """What ``tests/conformance/test_NAME.py`` runs the suite on, as a URL to ask for capabilities."""
+
+IN_PART: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "libsql-auth": "it is libsql with a token in each request. "
+        "The whole suite with `WORKFLOW_TEST_LIBSQL=all`.",
+    }
+)
+"""The backends on which a selection of the suite is run, and why that is enough."""
 
 FOLDERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cli": "sqlite",
         "core": "no database",
         "e2e": "sqlite",
+        "libsql": "libsql",
         "migrations": "sqlite",
         "sql": "sqlite",
         "vercel": "memory",

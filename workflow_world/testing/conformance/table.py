@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ...factory import create_world
-from .checklist import BACKENDS, ELSEWHERE, FOLDERS, UNPROVED, sections
+from .checklist import BACKENDS, ELSEWHERE, FOLDERS, IN_PART, UNPROVED, sections
 
 PAGE: Final = Path("docs/conformance.md")
 _SUITE: Final = Path("workflow_world/testing/conformance")
@@ -50,14 +50,28 @@ class Proof:
 
 
 @cache
+def selections(root: Path) -> dict[str, frozenset[str]]:
+    """The backends that have a test module in ``tests/conformance``, and the modules of the suite
+    that it always takes in: what it imports under a condition does not count."""
+    whole = frozenset(_modules_of_the_suite(root))
+    found: dict[str, frozenset[str]] = {}
+    for path in sorted((root / "tests/conformance").glob("test_*.py")):
+        names = {
+            node.module.rpartition(".")[2]
+            for node in ast.parse(path.read_text("utf-8")).body
+            if isinstance(node, ast.ImportFrom)
+            and node.module
+            and ".testing.conformance." in node.module
+            and node.names[0].name == "*"
+        }
+        chosen = whole if "suite" in names else whole & names
+        if chosen:
+            found[path.stem.removeprefix("test_").replace("_", "-")] = chosen
+    return found
+
+
 def backends_of(root: Path) -> tuple[str, ...]:
-    """The backends whose test module in ``tests/conformance`` takes in the whole suite."""
-    modules = sorted((root / "tests/conformance").glob("test_*.py"))
-    return tuple(
-        path.stem.removeprefix("test_")
-        for path in modules
-        if "testing.conformance.suite import *" in path.read_text("utf-8")
-    )
+    return tuple(sorted(selections(root)))
 
 
 def proofs(root: Path) -> dict[str, list[Proof]]:
@@ -95,7 +109,7 @@ def problems(root: Path) -> list[str]:
         if number in by_number and number in UNPROVED:
             found.append(f"{number} has a test and a reason why it has none")
     found += [
-        f"tests/conformance/test_{name}.py has no entry in BACKENDS"
+        f"tests/conformance/test_{name.replace('-', '_')}.py has no entry in BACKENDS"
         for name in backends_of(root)
         if name not in BACKENDS
     ]
@@ -105,7 +119,7 @@ def problems(root: Path) -> list[str]:
 def page(root: Path) -> str:
     """The whole page."""
     by_number = proofs(root)
-    lines = [_HEAD]
+    lines = [_HEAD, *_parts(root)]
     for title, texts in sections().items():
         lines += [f"## {title}", "", "| | behaviour | tests | backends |", "|---|---|---|---|"]
         for number, text in texts.items():
@@ -115,6 +129,17 @@ def page(root: Path) -> str:
             lines.append(f"| {number} | {text} | {named} | {', '.join(_ran_on(tests)) or '–'} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _parts(root: Path) -> list[str]:
+    """Which backends run a selection of the suite only."""
+    whole = frozenset(_modules_of_the_suite(root))
+    return [
+        f"On {backend} the modules {', '.join(f'`{name}`' for name in sorted(chosen))} are run: "
+        f"{IN_PART[backend]}\n"
+        for backend, chosen in sorted(selections(root).items())
+        if chosen != whole
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,7 +195,11 @@ def _proof(root: Path, path: Path, name: str, function: Function | None) -> Proo
         and call.func.id == "need"
         and isinstance(call.args[1], ast.Constant)
     }
-    able = (name for name in backends_of(root) if all(_has(name, need) for need in needs))
+    able = (
+        backend
+        for backend, chosen in sorted(selections(root).items())
+        if path.stem in chosen and all(_has(backend, need) for need in needs)
+    )
     return Proof(path=path, name=name, backends=tuple(able))
 
 
