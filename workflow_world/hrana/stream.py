@@ -38,6 +38,7 @@ class Stream:
         self._transport = transport
         self._base = transport.location.base
         self._baton: str | None = None
+        self._lost: tuple[str, str] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -46,6 +47,7 @@ class Stream:
     def forget(self) -> None:
         """Let go without a word: it was lost, or is another process's."""
         self._baton, self._base = None, self._transport.location.base
+        self._lost = None
 
     def run(self, batch: Sequence[Pending], *, close: bool) -> bool:
         """Send the statements and fill in their results and errors.
@@ -57,7 +59,7 @@ class Stream:
         answer, see ``_failed``; the stream is then forgotten.
         """
         body = self._body(batch, close)
-        began_open = self.is_open
+        began_open, before = self.is_open, (self._base, self._baton)
         try:
             answer = self._transport.post(self._base, body)
             try:
@@ -68,6 +70,8 @@ class Stream:
                 ) from None
         except Failure as failure:
             self.forget()
+            base, baton = before
+            self._lost = None if baton is None else (base, baton)
             raise self._failed(failure, batch, began_open) from None
         except BaseException:
             # Interrupted: the answer, and the next baton with it, is lost.
@@ -77,13 +81,17 @@ class Stream:
     def roll_back(self) -> None:
         """End the transaction at once, so that nobody waits for its lock.
 
+        One whose last request got no answer, too: if it did not arrive, the lock is still held.
         Never raises: a server that cannot be reached rolls back by itself, within ten seconds.
         """
-        if self._baton is None:
-            return
+        base, baton = self._base, self._baton
+        if baton is None:
+            if self._lost is None:
+                return
+            base, baton = self._lost
         steps = [{"stmt": {"sql": "ROLLBACK"}, "condition": _IN_TRANSACTION}]
         requests: list[Json] = [{"type": "batch", "batch": {"steps": steps}}, {"type": "close"}]
-        base, body = self._base, _dump({"baton": self._baton, "requests": requests})
+        body = _dump({"baton": baton, "requests": requests})
         self.forget()
         try:
             self._transport.post(base, body, timeout=_GOODBYE_S)
