@@ -19,7 +19,11 @@ from .session import Another, LibsqlSession, SingleSession
 
 T = TypeVar("T")
 
-_ASK_S: Final = 10.0
+_ASK_S: Final = 20.0
+"""How long the outcome of a COMMIT is asked for. The server keeps the lock of a transaction that
+was lost for five seconds."""
+
+_LOSSES: Final = 5
 _PAUSE_S: Final = 0.05
 _WRITE: Final = "BEGIN IMMEDIATE"
 """The write lock at once: a transaction that reads first could not get it later."""
@@ -49,14 +53,16 @@ class Transactions:
         self._clock.learn(milliseconds)
 
     def _repeated(self, action: Callable[[bool], T]) -> T:
-        retry, careful = Retry(), False
+        retry, careful, losses = Retry(), False, 0
         while True:
             try:
                 return action(careful)
             except NotApplied as error:
-                if not retry.after_loss():
+                losses += 1
+                if losses == _LOSSES:
                     text = "libSQL: the connection was lost, again and again"
                     raise Unreachable(text) from error
+                retry = Retry()  # the server was there a moment ago, so patience begins anew
             except hrana.Error as error:
                 if is_too_many(error) and not careful:
                     careful = True

@@ -1,0 +1,196 @@
+"""Answers that are lost: before COMMIT, during it, and with the whole server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from hrana.proxy import Proxy
+from postgres.helpers import QUEUE, create_run, event, eventually, log_of
+from servers.sqld import Sqld
+
+from workflow_world import World, hrana
+from workflow_world.errors import BackendError
+from workflow_world.sql import outages
+
+from .conftest import MakeWorld, Spawn
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("fault", ["cut", "lose", "truncate", "html", "garbage", "status 502"])
+async def test_the_outcome_of_a_lost_commit_is_found_out(
+    far: World, proxy: Proxy, fault: str
+) -> None:
+    """Whether the server had it or not: the caller hears of one success, and it is there once.
+
+    Each write is two requests; COMMIT is in the second.
+    """
+    commit = ("pass", fault)
+    proxy.faults.extend(commit)  # type: ignore[arg-type]
+    await create_run(far, "wrun_1")
+    proxy.faults.extend(("pass", *commit))  # type: ignore[arg-type]
+    await far.events.create("wrun_1", event("run_started"))
+    proxy.faults.extend(commit)  # type: ignore[arg-type]
+    await far.streams.write("wrun_1", "out", b"x")
+    proxy.faults.extend(commit)  # type: ignore[arg-type]
+    message_id = await far.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k")
+    assert not proxy.faults
+    assert [kind for kind, _ in await log_of(far, "wrun_1")] == ["run_created", "run_started"]
+    assert (await far.streams.get_info("wrun_1", "out")).tail_index == 0
+    found = await far.backend.messages.list_messages(
+        status=None, run_id=None, queue_name=None, after=None, limit=9
+    )
+    assert [one.message_id for one in found] == [message_id]
+
+
+@pytest.mark.parametrize("fault", ["cut", "lose", "truncate", "status 429", "status 502"])
+async def test_what_is_lost_before_the_commit_is_done_again(
+    far: World, proxy: Proxy, fault: str
+) -> None:
+    proxy.faults.append(fault)  # type: ignore[arg-type]
+    await create_run(far, "wrun_1")
+    proxy.faults.append(fault)  # type: ignore[arg-type]
+    assert await log_of(far, "wrun_1") == [("run_created", None)]
+
+
+async def test_a_transaction_that_the_server_undid_is_done_again(far: World, proxy: Proxy) -> None:
+    """As a server does that gives the lock to somebody else."""
+    proxy.faults.append("undone")
+    await create_run(far, "wrun_1")
+    assert await log_of(far, "wrun_1") == [("run_created", None)]
+
+
+async def test_commit_never_travels_with_its_begin(far: World, proxy: Proxy) -> None:
+    """Else nobody could say that it will not run later. See ``Transactions._find_out``."""
+    await create_run(far, "wrun_1")
+    await far.queue(QUEUE, {"runId": "wrun_1"})
+    await far.streams.write("wrun_1", "out", b"x")
+    writes = [sent for sent in proxy.sent() if "COMMIT" in sent and "BEGIN DEFERRED" not in sent]
+    assert len(writes) == 3
+    assert not any(text.startswith("BEGIN") for sent in writes for text in sent)
+
+
+async def test_a_step_event_is_two_round_trips(far: World, proxy: Proxy) -> None:
+    await create_run(far, "wrun_1")
+    for kind in ("step_created", "step_started", "step_completed"):
+        proxy.bodies.clear()
+        data = {"stepName": "s", "input": 1} if kind == "step_created" else {}
+        await far.events.create("wrun_1", event(kind, "s", **data))
+        assert len(proxy.bodies) == 2
+
+
+async def test_what_nothing_proves_is_an_unknown_outcome(far: World, proxy: Proxy) -> None:
+    """A deletion leaves no row to look for."""
+    message_id = await far.queue(QUEUE, {"runId": "wrun_1"})
+    proxy.faults.extend(("pass", "lose"))
+    with pytest.raises(BackendError, match="COMMIT") as caught:
+        await far.backend.messages.delete(message_id)
+    assert caught.value.code == "UNKNOWN_OUTCOME"
+    assert await far.backend.messages.get_message(message_id) is None
+
+
+async def test_a_whole_batch_is_found_out(far: World, proxy: Proxy) -> None:
+    proxy.faults.extend(("pass", "lose", "pass", "pass", "pass", "cut", "pass", "pass", "cut"))
+    await asyncio.gather(*(create_run(far, f"wrun_{number}") for number in range(40)))
+    proxy.faults.clear()
+    for number in range(40):
+        assert await log_of(far, f"wrun_{number}") == [("run_created", None)]
+
+
+async def test_one_failing_operation_fails_alone(world: World, url: str) -> None:
+    """A row that the database refuses: its neighbours in the batch are written."""
+    await create_run(world, "wrun_1")
+    with contextlib.closing(hrana.connect(url)) as rival:
+        rival.execute(
+            "CREATE TRIGGER no_two BEFORE INSERT ON workflow_runs WHEN NEW.run_id = 'wrun_bad' "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+        try:
+            done = await asyncio.gather(
+                *(create_run(world, f"wrun_{name}") for name in ("a", "bad", "b", "c")),
+                return_exceptions=True,
+            )
+        finally:
+            rival.execute("DROP TRIGGER no_two")
+    assert [isinstance(one, BackendError) for one in done] == [False, True, False, False]
+    for name in ("a", "b", "c"):
+        assert await log_of(world, f"wrun_{name}") == [("run_created", None)]
+
+
+# --- the whole server ------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(240)
+async def test_a_server_that_is_killed_loses_nothing_acknowledged(
+    own: Sqld, make_world: MakeWorld, spawn: Spawn
+) -> None:
+    """SIGKILL of the server three times in the middle of writes, and it starts again."""
+    world = make_world(own.url)
+    await world.backend.open()
+    acknowledged: list[str] = []
+    failures: list[str] = []
+    children = [spawn("write", own.url, str(number)) for number in range(2)]
+    for child in children:
+        assert await asyncio.to_thread(child.line) == "ready"
+
+    def follow(child: object) -> None:
+        for line in child.process.stdout:  # type: ignore[attr-defined]
+            (failures if line.startswith("lost ") else acknowledged).append(line.strip())
+
+    followers = [asyncio.create_task(asyncio.to_thread(follow, child)) for child in children]
+    for child in children:
+        child.go()
+    for _ in range(3):
+        before = len(acknowledged)
+        await eventually(lambda before=before: len(acknowledged) > before + 20)
+        await asyncio.to_thread(own.kill)
+        await asyncio.to_thread(own.start)
+    before = len(acknowledged)
+    await eventually(lambda: len(acknowledged) > before + 20)
+    for child in children:
+        child.process.kill()
+    await asyncio.gather(*followers)
+
+    with contextlib.closing(hrana.connect(own.url)) as reader:
+        found = set(reader.execute("SELECT run_id, event_type FROM workflow_events").fetchall())
+        gaps = reader.execute(
+            "SELECT run_id FROM workflow_events GROUP BY run_id HAVING max(position) <> count(*)"
+        ).fetchall()
+    for line in acknowledged:
+        run_id, kind = line.split()
+        assert (run_id, kind) in found
+    assert gaps == []
+    assert {line.split()[1] for line in failures} <= {"Unreachable", "BackendError"}
+    await create_run(world, "wrun_after")
+
+
+async def test_a_server_that_is_away_is_one_clear_error_and_comes_back(
+    own: Sqld, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(own.url)
+    await create_run(world, "wrun_1")
+    own.stop()
+    monkeypatch.setattr(outages, "PATIENCE_S", 0.2)
+    with pytest.raises(BackendError, match=r"libSQL: .* cannot be reached") as caught:
+        await create_run(world, "wrun_2")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BackendError):
+        await world.runs.get("wrun_1")
+    own.start()
+    await create_run(world, "wrun_2")
+    assert (await world.runs.get("wrun_1")).run_id == "wrun_1"
+
+
+async def test_reads_and_writes_wait_for_a_server_that_is_restarted(
+    own: Sqld, make_world: MakeWorld
+) -> None:
+    world = make_world(own.url)
+    await create_run(world, "wrun_1")
+    own.stop()
+    write = asyncio.create_task(create_run(world, "wrun_2"))
+    read = asyncio.create_task(world.runs.get("wrun_1"))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(own.start)
+    await asyncio.gather(write, read)
