@@ -42,7 +42,8 @@ def open_backend(
         options: ``auto_migrate`` (environment ``WORKFLOW_AUTO_MIGRATE``, default on),
             ``table_prefix``, ``engine`` (a SQLAlchemy engine of the caller's, which is never
             disposed of), and the engine's own: ``synchronous`` (``full`` or ``normal``) on
-            SQLite, ``auth_token`` (environment ``WORKFLOW_TURSO_AUTH_TOKEN``) on libSQL, those of
+            SQLite, ``auth_token`` (environment ``WORKFLOW_TURSO_AUTH_TOKEN``) on libSQL, where
+            ``sync_url`` makes the URL's file an embedded replica, and those of
             ``workflow_world.sql.postgres.options.Options`` on Postgres.
 
     Raises: ConfigurationError, TypeError for an unknown option.
@@ -110,6 +111,10 @@ def _plan(
         "prefix": "" if table_prefix is None else checked_prefix(table_prefix),
     }
     scheme = scheme_of(url)
+    if scheme in ("libsql", "http", "https") or options.get("sync_url") is not None:
+        from .libsql.opening import plan as libsql_plan
+
+        return libsql_plan(url, environ=environ, **common, **options)
     if scheme in ("postgresql", "postgres"):
         try:
             from .postgres.opening import plan as postgres_plan
@@ -118,10 +123,6 @@ def _plan(
                 f"The Postgres backend needs {error.name}: pip install 'workflow-world[postgres]'"
             ) from error
         return postgres_plan(url, **common, **options)
-    if scheme in ("libsql", "http", "https"):
-        from .libsql.opening import plan as libsql_plan
-
-        return libsql_plan(url, environ=environ, **common, **options)
     from .sqlite.opening import plan as sqlite_plan
 
     return sqlite_plan(url, **common, **options)

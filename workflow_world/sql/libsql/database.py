@@ -56,10 +56,9 @@ class LibsqlDatabase(Database):
         self._prefix, self._auto_migrate = prefix, auto_migrate
         self._engine = engine_on(location)
         self._connections = Connections(location)
-        self._transactions = Transactions(
-            self._connections, self._engine.dialect, ServerClock(clock)
-        )
-        batches = Batches(self._transactions)
+        self._clock = ServerClock(clock)
+        self._transactions = Transactions(self._connections, self._engine.dialect, self._clock)
+        self._batches = batches = Batches(self._transactions)
         self._writes = Lane(
             "workflow-world-writer", batches.transact, threads=1, max_batch=_MAX_BATCH
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from ... import hrana
@@ -10,8 +11,11 @@ from ...clock import Clock
 from ...errors import ConfigurationError
 from ...hrana.location import Location
 from ...hrana.location import locate as locate_in
+from ...registry import redact, scheme_of
 from ...settings import env_text
+from ..sqlite.locations import locate as locate_file
 from .database import LibsqlDatabase
+from .replica import ReplicaDatabase
 
 TOKEN_VARIABLES: Final = ("WORKFLOW_TURSO_AUTH_TOKEN",)
 
@@ -24,6 +28,7 @@ def plan(
     auto_migrate: bool,
     prefix: str,
     auth_token: str | None = None,
+    sync_url: str | None = None,
     **options: Any,
 ) -> tuple[Callable[[], LibsqlDatabase], Hashable | None]:
     """What makes the database, and what equals for all that may share it; None: nobody may.
@@ -32,12 +37,28 @@ def plan(
     """
     if unknown := [name for name, value in options.items() if value is not None]:
         raise TypeError(f"libSQL has no option {', '.join(sorted(unknown))}")
-    location = locate(url, auth_token, environ)
+    common: dict[str, Any] = {"clock": clock, "prefix": prefix, "auto_migrate": auto_migrate}
+    if sync_url is None:
+        location, path = locate(url, auth_token, environ), None
+    else:
+        location, path = locate(sync_url, auth_token, environ), _replica_in(url)
 
     def make() -> LibsqlDatabase:
-        return LibsqlDatabase(location, clock=clock, prefix=prefix, auto_migrate=auto_migrate)
+        if path is None:
+            return LibsqlDatabase(location, **common)
+        return ReplicaDatabase(path, location, **common)
 
-    return make, ("libsql", location, id(clock), auto_migrate, prefix)
+    return make, ("libsql", location, path, id(clock), auto_migrate, prefix)
+
+
+def _replica_in(url: str) -> Path:
+    """The file that a URL with ``sync_url`` names."""
+    found = locate_file(url).path if scheme_of(url) in ("file", "sqlite") else None
+    if found is None:
+        raise ConfigurationError(
+            f"{redact(url)}: with sync_url the URL names the replica's file, as in file:replica.db"
+        )
+    return found
 
 
 def locate(url: str, auth_token: object, environ: Mapping[str, str]) -> Location:

@@ -345,6 +345,7 @@ BACKENDS: Final[Mapping[str, str]] = MappingProxyType(
         "postgres": "postgresql://localhost/workflow",
         "libsql": "libsql://localhost",
         "libsql-auth": "libsql://localhost",
+        "libsql-replica": "libsql://localhost",
     }
 )
 """What ``tests/conformance/test_NAME.py`` runs the suite on, as a URL to ask for capabilities."""
@@ -352,6 +353,8 @@ BACKENDS: Final[Mapping[str, str]] = MappingProxyType(
 IN_PART: Final[Mapping[str, str]] = MappingProxyType(
     {
         "libsql-auth": "it is libsql with a token in each request. "
+        "The whole suite with `WORKFLOW_TEST_LIBSQL=all`.",
+        "libsql-replica": "all writes, and what they rest on, are those of libsql. "
         "The whole suite with `WORKFLOW_TEST_LIBSQL=all`.",
     }
 )
