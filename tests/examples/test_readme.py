@@ -77,7 +77,13 @@ def test_every_option_is_in_the_table(spec: dataclasses.Field[object]) -> None:
 
 
 def test_the_table_names_no_variable_that_is_not_read() -> None:
-    known = {"PORT", "WORKFLOW_SERVICE_URL", "WORKFLOW_AUTO_MIGRATE", *URL_VARIABLES}
+    known = {
+        "PORT",
+        "WORKFLOW_SERVICE_URL",
+        "WORKFLOW_AUTO_MIGRATE",
+        *URL_VARIABLES,
+        *TOKEN_VARIABLES,
+    }
     for spec in dataclasses.fields(Settings):
         variables = spec.metadata.get("env") or ()
         known.update((variables,) if isinstance(variables, str) else variables)

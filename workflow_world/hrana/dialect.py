@@ -13,6 +13,7 @@ own for SQLite where its driver has no wheel: nothing of that driver is used.
 
 from __future__ import annotations
 
+import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -31,6 +32,8 @@ from .location import locate
 if TYPE_CHECKING:
     _Base = SQLiteDialect_pysqlite
 else:
+    # It imports the stock driver, whose library else prints lines to stdout.
+    os.environ.setdefault("RUST_LOG", "off")
     try:
         from sqlalchemy_libsql.libsql import SQLiteDialect_libsql as _Base
     except ImportError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -180,8 +179,6 @@ def _bound(value: object) -> object:
 
 
 def _driver() -> Callable[..., Any]:
-    # Else its library prints lines to stdout.
-    os.environ.setdefault("RUST_LOG", "off")
     try:
         found: Callable[..., Any] = importlib.import_module("libsql_experimental").connect
     except ImportError as error:
