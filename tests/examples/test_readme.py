@@ -15,6 +15,7 @@ import pytest
 from workflow_world import Settings
 from workflow_world.cli.app import app
 from workflow_world.factory import DEFAULT_URL, URL_VARIABLES
+from workflow_world.sql.libsql.opening import TOKEN_VARIABLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

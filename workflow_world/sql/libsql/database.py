@@ -12,6 +12,7 @@ from ...backend import Capabilities, Presence
 from ...clock import Clock
 from ...hrana.location import Location
 from ..database import Database, NoPresence
+from ..forks import leave_alone
 from ..lane import NO_LOCKS, Lane, Locks, Operation
 from ..server_clock import ServerClock
 from ..tables import tables
@@ -55,14 +56,22 @@ class LibsqlDatabase(Database):
         self.location = location
         self._prefix, self._auto_migrate = prefix, auto_migrate
         self._engine = engine_on(location)
-        self._connections = Connections(location)
         self._clock = ServerClock(clock)
+        self._start()
+
+    def _start(self) -> None:
+        self._connections = Connections(self.location)
         self._transactions = Transactions(self._connections, self._engine.dialect, self._clock)
         self._batches = batches = Batches(self._transactions)
         self._writes = Lane(
             "workflow-world-writer", batches.transact, threads=1, max_batch=_MAX_BATCH
         )
         self._reads = Lane("workflow-world-reader", batches.look, threads=_READERS, max_batch=1)
+
+    def forked(self) -> None:
+        leave_alone(self._connections)
+        self._begin_anew()
+        self._start()
 
     @property
     def capabilities(self) -> Capabilities:

@@ -19,6 +19,7 @@ from ...clock import Clock
 from ...errors import BackendError, ConfigurationError
 from ...hrana.location import Location
 from ..compiled import Session
+from ..forks import leave_alone
 from ..lane import Job, Lane, Operation
 from ..server_clock import ServerClock
 from .batches import Batches
@@ -44,12 +45,20 @@ class ReplicaDatabase(LibsqlDatabase):
     def __init__(
         self, path: Path, location: Location, *, clock: Clock, prefix: str, auto_migrate: bool
     ) -> None:
+        self.path, self._is_gone = path, False
         super().__init__(location, clock=clock, prefix=prefix, auto_migrate=auto_migrate)
-        self.path = path
-        self._replica = _Replica(path, location, self.dialect, self._clock, self._batches)
+
+    def _start(self) -> None:
+        super()._start()
+        self._replica = _Replica(self.path, self.location, self.dialect, self._clock, self._batches)
         self._local = Lane(
             "workflow-world-replica", self._replica.look, threads=1, max_batch=_MAX_BATCH
         )
+
+    def forked(self) -> None:
+        self._is_gone = self._is_gone or self._is_open
+        leave_alone(self._replica)
+        super().forked()
 
     async def read(self, operation: Operation[T]) -> T:
         return await self._local.submit(operation)
@@ -62,6 +71,11 @@ class ReplicaDatabase(LibsqlDatabase):
 
         Raises: BackendError.
         """
+        if self._is_gone:
+            raise BackendError(
+                "An embedded replica stays with the process that opened it: create a World on a "
+                "file of its own in a child"
+            )
         _prepare(self.path)
 
     def _open(self, revision: str) -> None:
