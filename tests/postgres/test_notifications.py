@@ -8,6 +8,7 @@ import pytest
 from servers.postgres import Server
 
 from workflow_world import World
+from workflow_world.clock import SystemClock
 from workflow_world.signals import QUEUE as QUEUE_TOPIC
 from workflow_world.signals import run_topic, stream_topic
 
@@ -138,3 +139,27 @@ async def test_without_notifications(
     async with asyncio.timeout(PATIENCE_S):
         await done.wait()
     assert server.execute(LISTENING.format(name=name)) == [(0,)]
+
+
+class NotingClock(SystemClock):
+    """Notes how long its waits would have lasted at most, in seconds."""
+
+    def __init__(self) -> None:
+        self.waits: list[float | None] = []
+
+    async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:
+        self.waits.append(timeout)
+        return await super().wait(event, timeout)
+
+
+async def test_without_notifications_the_end_of_a_run_is_polled_for(make_world: MakeWorld) -> None:
+    clock = NotingClock()
+    world = make_world(poll_interval_ms=20, notifications=False, clock=clock)
+    rival = make_world(pool_size=2, notifications=False)
+    await create_run(rival, "wrun_1")
+    waiting = asyncio.create_task(world.runs.wait("wrun_1"))
+    await eventually(lambda: clock.waits)
+    await rival.events.create("wrun_1", event("run_cancelled"))
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await waiting).status == "cancelled"
+    assert set(clock.waits) == {0.02}

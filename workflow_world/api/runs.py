@@ -15,6 +15,7 @@ from .context import Context, SortOrder, check_id, one_more, ordered, page
 from .events import Events
 
 _RECHECK_S = 1.0
+"""Should a notification be lost."""
 
 
 class Runs:
@@ -91,7 +92,10 @@ class Runs:
         """
         backend = await self._context.opened()
         subscription = backend.notifier.subscribe(f"run:{check_id(run_id, 'run_id')}")
-        clock = self._context.clock
+        able, clock = backend.capabilities, self._context.clock
+        pause = _RECHECK_S
+        if able.cross_process and not able.notifies_processes:
+            pause = self._context.settings.poll_interval_ms / 1000
         deadline = None if timeout is None else clock.now().timestamp() + timeout
         try:
             while True:
@@ -101,7 +105,7 @@ class Runs:
                 left = None if deadline is None else deadline - clock.now().timestamp()
                 if left is not None and left <= 0:
                     raise TimeoutError(f"Run {run_id!r} is still {run.status} after {timeout} s")
-                await subscription.wait(_RECHECK_S if left is None else min(left, _RECHECK_S))
+                await subscription.wait(pause if left is None else min(left, pause))
         finally:
             subscription.close()
 
