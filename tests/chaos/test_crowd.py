@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from workflow_world import create_world
 from workflow_world.check import check
-from workflow_world.sql import open_engine
+from workflow_world.sql import open_database
 
 CROWD = Path(__file__).with_name("crowd.py")
 PROCESSES, CALLERS = 4, 20
@@ -73,7 +73,7 @@ async def test_every_row_of_a_crowd_is_there(engines: Running, engine: str) -> N
 
 
 def rows(url: str, made: Counter[str]) -> dict[str, int]:
-    engine = open_engine(url)
+    engine = open_database(url, environ={}).engine
     try:
         with engine.connect() as connection:
             return {
