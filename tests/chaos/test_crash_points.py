@@ -49,7 +49,7 @@ def test_killed_at_every_fault_point(
     assert undisturbed["state"]["messages"] == ["completed"]
     points = undisturbed["points"]
     names = {*points}
-    assert {"before commit", "after commit", "before settle message"} <= names
+    assert {"before commit", "after commit", "before end messages"} <= names
     wrong = {
         points[one["number"]]: one
         for one in attempts

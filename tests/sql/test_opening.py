@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,10 +14,13 @@ import pytest
 
 from workflow_world import World, create_world
 from workflow_world.errors import BackendError, WorldClosedError
+from workflow_world.sql import SqlBackend, open_backend
+from workflow_world.sql.database import Database
 from workflow_world.testing import ManualClock
 
 from .conftest import MakeWorld, Spawn, ours
 from .helpers import (
+    PATIENCE_S,
     PREFIX,
     QUEUE,
     TABLES,
@@ -283,3 +287,25 @@ async def test_use_after_close(
             await within_patience(use(world))
     assert sorted(tmp_path.iterdir()) == files
     assert ours() == set()
+
+
+async def test_a_handle_that_is_collected_while_another_is_made(tmp_path: Path) -> None:
+    """The collector runs at any instant, in the middle of the counting too: it waits for nothing,
+    and the count is right soon."""
+    url = f"file:{tmp_path / 'w.db'}"
+    kept = open_backend(url, environ={})
+    circle: list[object] = [open_backend(url, environ={})]
+    circle.append(circle)
+    del circle
+
+    def make() -> Database:
+        gc.collect()
+        return kept.database
+
+    other = SqlBackend(make, "another key")
+    await kept.open()
+    await kept.close()
+    async with asyncio.timeout(PATIENCE_S):
+        while kept.database.is_open:  # noqa: ASYNC110  # a thread makes it so
+            await asyncio.sleep(0.01)
+    await other.close()

@@ -96,7 +96,7 @@ PER_STEP = {
     "find replay of run": 1,
     "find held back message": 1,
     "find lease token": 6,  # does the delivery that writes, or starts a running run, hold it?
-    "settle message": 2,
+    "end messages": 2,
 }
 AT_THEIR_OWN_TIMES = {"count messages", "find soonest due time"}
 
