@@ -101,7 +101,7 @@ try:
         run(given)
     else:
         # Refuses what the database has not, such as a schema on SQLite; connects to nothing.
-        opened = open_database(url(), environ={}, **OPTIONS)
+        opened = open_database(url(), environ=os.environ, auto_migrate=True, **OPTIONS)
         TABLES = opened.tables
         if context.is_offline_mode():
             print_sql()
