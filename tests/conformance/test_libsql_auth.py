@@ -1,7 +1,7 @@
 """The suite on a real libSQL server that asks each request for a token (JWT).
 
-Tokens travel with every request alike, so a selection is run that has all kinds of them, from
-several processes too; the whole suite where ``WORKFLOW_TEST_LIBSQL`` is ``all``.
+Tokens travel with every request alike, so a selection is run that has all kinds of them; the
+whole suite where ``WORKFLOW_TEST_LIBSQL`` is ``all``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from workflow_world.clock import Clock
 from workflow_world.sql import migrate, open_backend
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
-from workflow_world.testing.conformance.log_order import *  # noqa: F403
 from workflow_world.testing.conformance.queue_claims import *  # noqa: F403
 from workflow_world.testing.conformance.streams import *  # noqa: F403
 

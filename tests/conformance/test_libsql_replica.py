@@ -20,7 +20,6 @@ from workflow_world.clock import Clock
 from workflow_world.sql import migrate, open_backend
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
-from workflow_world.testing.conformance.lifecycle import *  # noqa: F403
 from workflow_world.testing.conformance.reads import *  # noqa: F403
 from workflow_world.testing.conformance.streams import *  # noqa: F403
 

@@ -1,8 +1,10 @@
-"""Connections to a remote database: one for each thread that works, made when it is needed."""
+"""Connections to a remote database, made when they are needed."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy import create_engine, event
@@ -18,32 +20,35 @@ SERVER_TIME: Final = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 
 
 class Connections:
-    """A connection keeps its socket between transactions, and no state on the server."""
+    """A connection keeps its socket between transactions, and no state on the server. The one used
+    last is used next, so there are as many as are needed at once."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._made: list[hrana.Connection] = []
+        self._idle: list[hrana.Connection] = []
 
-    def mine(self) -> hrana.Connection:
-        """This thread's, without a transaction."""
-        found: hrana.Connection | None = getattr(self._local, "connection", None)
+    @contextmanager
+    def one(self) -> Generator[hrana.Connection]:
+        """A connection without a transaction, whose last one is over when it is given back."""
+        with self._lock:
+            found = self._idle.pop() if self._idle else None
         if found is None:
             found = hrana.connect(
                 self._location.base, auth_token=self._location.token, write_behind=True
             )
-            self._local.connection = found
+        try:
+            yield found
+        finally:
+            found.rollback()
             with self._lock:
-                self._made.append(found)
-        found.rollback()
-        return found
+                self._idle.append(found)
 
     def close(self) -> None:
         """When no thread works any more."""
         with self._lock:
-            made, self._made = self._made, []
-        for connection in made:
+            idle, self._idle = self._idle, []
+        for connection in idle:
             connection.close()
 
 

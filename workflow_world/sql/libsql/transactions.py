@@ -49,8 +49,9 @@ class Transactions:
 
     def learn_time(self) -> None:
         """Ask the server for its time. Raises: driver errors; nothing is tried again."""
-        ((milliseconds,),) = self._connections.mine().execute(SERVER_TIME).fetchall()
-        self._clock.learn(milliseconds)
+        with self._connections.one() as connection:
+            ((milliseconds,),) = connection.execute(SERVER_TIME).fetchall()
+            self._clock.learn(milliseconds)
 
     def _repeated(self, action: Callable[[bool], T]) -> T:
         retry, careful, losses = Retry(), False, 0
@@ -70,41 +71,32 @@ class Transactions:
                     raise
 
     def _read(self, action: Callable[[LibsqlSession], T], careful: bool) -> T:
-        connection = self._connections.mine()
-        if not careful:
-            try:
-                return action(SingleSession(connection, self._dialect, self._clock))
-            except Another:
-                pass
-        session = self._begin(connection, _READ, careful)
-        try:
-            return action(session)
-        finally:
-            connection.rollback()
+        with self._connections.one() as connection:
+            if not careful:
+                try:
+                    return action(SingleSession(connection, self._dialect, self._clock))
+                except Another:
+                    pass
+            return action(self._begin(connection, _READ, careful))
 
     def _write(self, action: Callable[[LibsqlSession], T], careful: bool) -> T:
-        connection = self._connections.mine()
-        session = self._begin(connection, _WRITE, careful)
-        try:
+        with self._connections.one() as connection:
+            session = self._begin(connection, _WRITE, careful)
             result = action(session)
-            self._commit(connection, session)
-        except BaseException:
-            connection.rollback()
-            raise
+            faults.point("before commit")
+            if not session.has_begun:
+                # COMMIT only goes to one that is known to hold the lock: see ``_find_out``.
+                session.flush()
+            try:
+                connection.commit()
+                return result
+            except hrana.UnknownOutcomeError as error:
+                lost = error
+        self._find_out(session.proof, lost)
         return result
 
     def _begin(self, connection: hrana.Connection, begin: str, careful: bool) -> LibsqlSession:
         return LibsqlSession(connection, self._dialect, self._clock, begin=begin, careful=careful)
-
-    def _commit(self, connection: hrana.Connection, session: LibsqlSession) -> None:
-        faults.point("before commit")
-        if not session.has_begun:
-            # COMMIT only goes to a transaction that is known to hold the lock: see ``_find_out``.
-            session.flush()
-        try:
-            connection.commit()
-        except hrana.UnknownOutcomeError as error:
-            self._find_out(session.proof, error)
 
     def _find_out(self, proof: Read | None, error: hrana.Error) -> None:
         """The answer to a COMMIT was lost. Returns if the transaction was committed.
@@ -114,20 +106,18 @@ class Transactions:
         """
         deadline = time.monotonic() + _ASK_S
         while proof is not None and time.monotonic() < deadline:
-            connection = self._connections.mine()
             try:
-                session = self._begin(connection, _WRITE, careful=True)
-                found = session.one(proof[0], **proof[1])
+                with self._connections.one() as connection:
+                    session = self._begin(connection, _WRITE, careful=True)
+                    found = session.one(proof[0], **proof[1])
             except hrana.Error as failure:
                 if not is_passing(failure):
                     break
+                time.sleep(_PAUSE_S)
             else:
                 if found is None:
                     raise NotApplied
                 return
-            finally:
-                connection.rollback()
-            time.sleep(_PAUSE_S)
         raise BackendError(
             "libSQL: the connection was lost during COMMIT; what it wrote may be there or not",
             code=UNKNOWN_OUTCOME,
