@@ -213,7 +213,9 @@ class SqliteStore:
         self._databases.append(database)
         if process is not OUTSIDE:
             process.at_end.append(database.disappear)
-        return SqlBackend(lambda: database, None), database.hub
+        backend = SqlBackend(lambda: database, None)
+        backend._dropped.detach()  # whoever is killed closes nothing
+        return backend, database.hub
 
     def rows(self) -> Rows:
         found = self._observer.execute(

@@ -81,7 +81,7 @@ class Verdict:
     async def of_check(self) -> list[str]:
         """``workflow-world check`` finds nothing, also not when all graces are over."""
         self._clock.offset_s += timedelta(hours=1).total_seconds()
-        report = await check(self._world, clock=self._clock)
+        report = await check(self._world)
         return [f"check: {finding}" for finding in report.findings]
 
     async def end_streams(self) -> None:

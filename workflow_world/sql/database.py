@@ -136,6 +136,12 @@ class Database(ABC):
         """See ``MessageStore.enter``; ``free_all`` is called when no other worker can be alive."""
         ...
 
+    def before_fork(self) -> None:  # noqa: B027  # most have nothing to do
+        """Called in the process that is about to fork."""
+
+    def after_fork(self) -> None:  # noqa: B027
+        """Called in the same process afterwards."""
+
     @abstractmethod
     def forked(self) -> None:
         """This is a child of the process that opened it: begin anew, leave what is open alone."""

@@ -18,7 +18,7 @@ from ...backend import Capabilities
 from ...clock import Clock
 from ...errors import BackendError, WorldError
 from ..database import Database
-from ..forks import leave_alone
+from ..forks import Gate, leave_alone
 from ..heads import Heads
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
 from ..migrate import bring_up_to_date, check_version, version_of
@@ -85,16 +85,45 @@ class SqliteDatabase(Database):
         self._writer: PoolProxiedConnection | None = None
         self._connections: list[PoolProxiedConnection] = []
         self._local = threading.local()
+        self.gate = Gate()
         self._glance = threading.Lock()
         self._glancer: DBAPICursor | None = None
-        self._writes = self._lane("workflow-world-writer", self._transact, threads=1, max_batch=256)
+        self._writes = self._lane(
+            "workflow-world-writer", self._gated(self._transact), threads=1, max_batch=256
+        )
         self._reads = self._lane(
-            "workflow-world-reader", self._look, threads=_READERS, max_batch=16
+            "workflow-world-reader", self._gated(self._look), threads=_READERS, max_batch=16
         )
         self._watcher: Watcher | None = None
 
+    def _gated(self, work: Callable[[Sequence[Job[Any]]], None]) -> Callable[..., None]:
+        def run(jobs: Sequence[Job[Any]]) -> None:
+            with self.gate:
+                work(jobs)
+
+        return run
+
+    def before_fork(self) -> None:
+        if self.location.path is not None:
+            self._opening.acquire()
+            self.gate.close()
+            self._let_go()
+
+    def after_fork(self) -> None:
+        if self.location.path is not None:
+            self.gate.open()
+            self._opening.release()
+
+    def _let_go(self) -> None:
+        """Close every connection; the next use makes others."""
+        self._disconnect()
+        self._local = threading.local()
+        self._heads.forget()
+        if self._watcher is not None:
+            self._watcher.forget()
+
     def forked(self) -> None:
-        for connection in self._connections:
+        for connection in self._connections:  # in memory
             leave_alone(connection)
         self._is_gone = self.location.path is None and self._is_open
         self._begin_anew()
@@ -170,7 +199,7 @@ class SqliteDatabase(Database):
         if self._glance.acquire(blocking=False):
             try:
                 if self._is_open:
-                    with translated():
+                    with self.gate, translated():
                         return operation(self._session(self._glance_cursor()))
             except BackendError:
                 pass  # the read lane tells what is wrong, or waits

@@ -68,7 +68,8 @@ class Watcher:
                 break
             quiet = self._is_quiet() and self._seen is not None
             if not quiet:
-                self.look()
+                with self._database.gate:
+                    self.look()
 
     def look(self) -> None:
         """One poll; wakes everybody when another process has written."""
@@ -88,6 +89,10 @@ class Watcher:
         else:
             self._database.look_for_others()
         self._seen, self._commits = version, ours
+
+    def forget(self) -> None:
+        """The connection was closed: the next look makes another one."""
+        self._cursor = self._seen = None
 
     def _is_quiet(self) -> bool:
         """Whether no commit can be under way, nor have come since the last look."""
