@@ -41,7 +41,7 @@ class UlidFactory:
     def forked(self) -> None:
         """Another process goes on from the same place: part from it."""
         self._lock = threading.Lock()
-        self._tail = secrets.randbits(RANDOM_BITS)
+        self._tail = self.randbits(RANDOM_BITS)
 
 
 new_ulid = UlidFactory()
