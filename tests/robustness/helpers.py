@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from servers.children import ChildProcess
 
 from workflow_world import World
 
@@ -43,57 +42,24 @@ async def until(holds: Callable[[], Awaitable[Any]], what: object = "it never ha
         raise AssertionError(what) from None
 
 
-class Process:
+class Process(ChildProcess):
     """A process that runs a command of a script beside this file, ``child.py`` by default."""
 
     def __init__(
         self, *arguments: str, script: str = "child.py", env: Mapping[str, str] | None = None
     ) -> None:
-        path = Path(__file__).with_name(script)
-        self._process = subprocess.Popen(
-            [sys.executable, str(path), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(env or {})},
-        )
+        super().__init__(Path(__file__).with_name(script), *arguments, env=env)
 
     @property
     def pid(self) -> int:
-        return self._process.pid
-
-    def line(self) -> str:
-        """The next line that it prints; waits for it."""
-        assert self._process.stdout is not None
-        found = self._process.stdout.readline().strip()
-        if not found:
-            raise AssertionError(f"the process ended early: {self._process.communicate()[1]}")
-        return found
-
-    def go(self) -> None:
-        """Let it pass its ``ready``."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        return self.process.pid
 
     def terminate(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
+        self.process.send_signal(signal.SIGTERM)
 
     def end(self, *, code: int = 0) -> list[str]:
         """Wait for its end. Returns: the rest of what it printed."""
-        out, err = self._process.communicate(timeout=PATIENCE_S)
-        assert self._process.returncode == code, err
-        return out.splitlines()
-
-    def kill(self) -> None:
-        """SIGKILL: nothing of it runs any more when this returns."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # it died with a line unread
-                    pipe.close()
+        return self.finish(timeout=PATIENCE_S, code=code)[0].splitlines()
 
 
 async def all_ready(processes: list[Process]) -> None:

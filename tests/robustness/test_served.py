@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from servers.processes import free_port
 
 from .conftest import MakeWorld
 from .helpers import PATIENCE_S
@@ -22,13 +22,6 @@ pytestmark = pytest.mark.anyio
 
 HERE = Path(__file__).parent
 WORKERS, RUNS = 4, 60
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 COMMANDS = {

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from .postgres import Server, _die_with_parent, free_port
+from .postgres import Server
+from .processes import die_with_parent, free_port
 
 _START_S: Final = 30.0
 _ENVIRON: Final = dict(os.environ)
@@ -84,7 +85,7 @@ def pooled(server: Server, *, pool_size: int) -> Iterator[Server]:
             stdout=log,
             stderr=log,
             cwd=folder,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
             **user,
         )
     try:

@@ -8,13 +8,11 @@ Debian puts it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,9 +24,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from .processes import die_with_parent, end, free_port
+
 _START_S: Final = 60.0
 _STOP_S: Final = 20.0
-_PR_SET_PDEATHSIG: Final = 1
 _ENVIRON: Final = dict(os.environ)
 """As it was when the tests began: some of them hide our variables."""
 
@@ -205,7 +204,7 @@ class Postgres(Server):
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
                 **self._user,
             )
 
@@ -224,14 +223,8 @@ class Postgres(Server):
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, how, _STOP_S)
 
 
 _shared: list[Server] = []
@@ -255,15 +248,3 @@ def running() -> Iterator[Server]:
             yield server
         finally:
             _shared.clear()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    """A test run that is killed leaves no server behind (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

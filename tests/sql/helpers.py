@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
+from servers.children import ChildProcess
 from sqlalchemy import text
 
 from workflow_world import World
@@ -160,43 +159,17 @@ class Held:
         asyncio.run_coroutine_threadsafe(self._gate.wait(), self._loop).result(PATIENCE_S)
 
 
-class Child:
+class Child(ChildProcess):
     """A process of its own that runs a command of ``child.py``; killed at the end."""
 
     def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> str:
-        """The next line that it prints; waits for it."""
-        assert self.process.stdout is not None
-        found = self.process.stdout.readline().strip()
-        if not found:
-            raise AssertionError(f"the process ended early: {self.process.communicate()[1]}")
-        return found
-
-    def go(self) -> None:
-        """Let it pass its ``ready``."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        super().__init__(CHILD, *arguments)
 
     def end(self) -> str:
         """Wait for a good end. Returns: the rest of what it printed."""
-        out, err = self.process.communicate(timeout=PATIENCE_S)
-        assert self.process.returncode == 0, err
+        out, err = self.finish(timeout=PATIENCE_S)
         assert not err, err
         return out
-
-    def kill(self) -> None:
-        """SIGKILL: nothing of it runs any more when this returns."""
-        self.process.kill()
-        self.process.communicate(timeout=PATIENCE_S)
 
 
 async def line_of(child: Child) -> str:
