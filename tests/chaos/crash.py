@@ -1,8 +1,8 @@
 """Kill a process at fault points in turn: ``crash.py PLACE FOLDER SHARD SHARDS [SEED]``.
 
 This process imports everything once and forks one child per attempt. The child plays the tiny
-flow and is gone without notice at its n-th fault point; another child plays on. One JSON line per
-point says what was left in the end; the first is of an undisturbed child.
+flow and is gone without notice when it reaches a fault point for the n-th time; another child plays
+on. One JSON line per attempt says what was left in the end; the first is of an undisturbed child.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from servers.engines import attached
+from servers.engines import Engine, attached
 from tiny_flow import RUN, Tiny
 
 from workflow_world import World, create_world, faults
@@ -111,26 +111,41 @@ def counted(url: str, traces: Path) -> dict[str, Any]:
         return {"state": asyncio.run(play(url, traces)), "points": reached}
 
 
-def killed_at(url: str, traces: Path, number: int) -> None:
-    left = number
+def killed_at(url: str, traces: Path, point: str, nth: int) -> None:
+    left = nth
 
     def kill(name: str) -> None:
         nonlocal left
-        left -= 1
-        if left < 0:
+        left -= name == point
+        if left == 0:
             os._exit(KILLED)
 
     with faults.armed(kill):
         asyncio.run(play(url, traces))
 
 
-def chosen(points: list[str], seed: str | None) -> list[int]:
-    """All of them, or with a seed one of each name."""
+def chosen(points: list[str], seed: str | None) -> list[tuple[str, int]]:
+    """Points and when to die there: at each of their times, or with a seed at one of them."""
+    times = sorted(Counter(points).items())
     if seed is None:
-        return [*range(len(points))]
+        return [(name, nth) for name, most in times for nth in range(1, most + 1)]
     chance = random.Random(seed)  # noqa: S311
-    places = [[at for at, one in enumerate(points) if one == name] for name in sorted({*points})]
-    return [chance.choice(places_of_one) for places_of_one in places]
+    return [(name, chance.randint(1, most)) for name, most in times]
+
+
+def attempt(engine: Engine, traces: Path, point: str, nth: int) -> dict[str, Any]:
+    """Die there, and play on."""
+    with engine.database() as url:
+        code, _ = forked(lambda: killed_at(url, traces, point, nth))
+        engine.bury(url)
+        again, found = forked(lambda: asyncio.run(play(url, traces)))
+    return {
+        "point": point,
+        "nth": nth,
+        "killed": code == KILLED,
+        "code": again,
+        "state": found,
+    }
 
 
 def main(place: str, folder: Path, shard: int, shards: int, seed: str | None = None) -> None:
@@ -139,15 +154,13 @@ def main(place: str, folder: Path, shard: int, shards: int, seed: str | None = N
         create_world(url)  # imports what the engine needs
         _, undisturbed = forked(lambda: counted(url, folder / "undisturbed"))
     print(json.dumps(undisturbed), flush=True)  # noqa: T201
-    for number in chosen(undisturbed["points"], seed)[shard::shards]:
-        with engine.database() as url:
-            at = url, folder / str(number)
-            code, _ = forked(lambda at=at, number=number: killed_at(*at, number))
-            engine.bury(url)
-            # Another order of the same work may reach fewer points; then nothing was killed.
-            again, found = forked(lambda at=at: asyncio.run(play(*at)))
-        told = {"number": number, "killed": code == KILLED, "code": again, "state": found}
-        print(json.dumps(told), flush=True)  # noqa: T201
+    for point, most in chosen(undisturbed["points"], seed)[shard::shards]:
+        nth, killed = most, False
+        while nth and not killed:
+            told = attempt(engine, folder / f"{point} {most} {nth}", point, nth)
+            print(json.dumps(told | {"chosen": most}), flush=True)  # noqa: T201
+            # Another order of the same work may reach a point less often; then nothing was killed.
+            nth, killed = nth // 2, told["killed"]
 
 
 if __name__ == "__main__":

@@ -47,15 +47,12 @@ def test_killed_at_every_fault_point(
     undisturbed, *attempts = map(json.loads, played.stdout.splitlines())
     assert undisturbed["state"]["run"] == ["completed", "b'out'"]
     assert undisturbed["state"]["messages"] == ["completed"]
-    points = undisturbed["points"]
-    names = {*points}
-    assert {"before commit", "after commit", "before end messages"} <= names
-    wrong = {
-        points[one["number"]]: one
-        for one in attempts
-        if one["code"] != 0 or one["state"] != undisturbed["state"]
-    }
+    points = {*undisturbed["points"]}
+    assert {"before commit", "after commit", "before end messages"} <= points
+    wrong = [one for one in attempts if one["code"] != 0 or one["state"] != undisturbed["state"]]
     assert not wrong, f"{wrong}\n{played.stderr[-4000:]}"
-    killed = sum(one["killed"] for one in attempts)
-    assert killed >= 0.8 * len(attempts) > 0
-    print(f"{killed} of {len(attempts)} attempts were killed, {len(points)} points")  # noqa: T201
+    chosen = {(one["point"], one["chosen"]) for one in attempts}
+    reached = {(one["point"], one["chosen"]) for one in attempts if one["killed"]}
+    # What only a lucky order of the same work reaches, an attempt may not reach at all.
+    assert len(reached) >= 0.8 * len(chosen) > 0, chosen - reached
+    print(f"{len(reached)} of {len(chosen)} points in {len(attempts)} attempts")  # noqa: T201

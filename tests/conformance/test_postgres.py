@@ -1,4 +1,4 @@
-"""The suite on a real Postgres: a database for each test, a pool for each handle.
+"""The suite on a real Postgres: emptied tables for each test, a pool for each handle.
 
 On a server of our own it runs as a role that has the rights of ``workflow-world db grants`` and no
 others, so each test proves that they are enough.
@@ -14,11 +14,13 @@ from servers import postgres
 from workflow_world.backend import Backend
 from workflow_world.clock import Clock
 from workflow_world.sql import migrate, open_backend
+from workflow_world.sql.tables import tables
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
 from workflow_world.testing.conformance.suite import *  # noqa: F403
 
 ROLE = "runner"
+EMPTY = f"TRUNCATE {', '.join(sorted(tables('').metadata.tables))}"
 
 CHILD = """
 from workflow_world.sql import open_backend
@@ -35,7 +37,8 @@ def server() -> Iterator[postgres.Server]:
 
 
 @pytest.fixture(scope="session")
-def template(server: postgres.Server) -> Iterator[str]:
+def database(server: postgres.Server) -> Iterator[str]:
+    """The name of one with our tables."""
     name = server.create()
     url = server.url(name)
     migrate.upgrade(url, environ={})
@@ -47,10 +50,9 @@ def template(server: postgres.Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def url(server: postgres.Server, template: str) -> Iterator[str]:
-    name = server.create(template)
-    yield server.url(name, user=ROLE if isinstance(server, postgres.Postgres) else None)
-    server.drop(name)
+def url(server: postgres.Server, database: str) -> str:
+    server.execute(EMPTY, database)
+    return server.url(database, user=ROLE if isinstance(server, postgres.Postgres) else None)
 
 
 @pytest.fixture

@@ -1,14 +1,15 @@
-"""The suite on SQLite files: every handle has connections of its own."""
+"""The suite on SQLite files: a copy of an empty one for each test, connections for each handle."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from workflow_world.backend import Backend
 from workflow_world.clock import Clock
-from workflow_world.sql import open_backend
+from workflow_world.sql import migrate, open_backend
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
 from workflow_world.testing.conformance.suite import *  # noqa: F403
@@ -21,9 +22,16 @@ def open_handle(clock):
 """
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "empty.db"
+    migrate.upgrade(f"file:{path}", environ={})
+    return path
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"file:{tmp_path / 'w.db'}"
+def url(empty: Path, tmp_path: Path) -> str:
+    return f"file:{shutil.copyfile(empty, tmp_path / 'w.db')}"
 
 
 @pytest.fixture

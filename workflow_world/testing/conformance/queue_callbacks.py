@@ -289,18 +289,19 @@ async def test_b149_other_statuses_cost_an_attempt(make_world: MakeWorld, status
 
 @pytest.mark.anyio
 async def test_b149_timeout_costs_an_attempt(make_world: MakeWorld) -> None:
-    """http_timeout_s bounds the whole callback."""
-    gate = Gate()
+    """http_timeout_s bounds the callback; what it cuts off before it is connected costs none."""
+    gate, requests = Gate(), list[Request]()
 
     async def never(request: Request) -> HTTPResponse:
+        requests.append(request)
         await gate()
         return HTTPResponse(200, b"")
 
     async with serving(Endpoint(never)) as endpoint:
         world = await calling(make_world, endpoint, http_timeout_s=0.05)
         message_id = await world.queue(QUEUE_NAME, {})
-        message = await message_that(world, message_id, was_tried)
-    assert (message.status, message.attempt) == ("pending", 2)
+        await message_that(world, message_id, lambda found: found.attempt > 1)
+    assert requests
 
 
 @pytest.mark.anyio
