@@ -43,7 +43,7 @@ def process(url: str, name: str) -> Generator[Any]:
 
 
 @pytest.mark.anyio
-@pytest.mark.timeout(120 + 10 * SECONDS)
+@pytest.mark.timeout(300 + 10 * SECONDS)
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_every_row_of_a_crowd_is_there(engines: Running, engine: str) -> None:
     with contextlib.ExitStack() as stack:

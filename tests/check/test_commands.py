@@ -165,7 +165,7 @@ def test_of_a_real_process(store: Store) -> None:
             env=os.environ | {"WORKFLOW_DATABASE_URL": store.url},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
 

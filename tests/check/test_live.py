@@ -79,7 +79,7 @@ async def test_beside_writers_of_this_process(tmp_path: Path, kind: str) -> None
                 await world.events.create(name, {"eventType": "run_created", "eventData": creation})
                 await world.queue(QUEUE, {"runId": name})
             for name in names:
-                await world.runs.wait(name, timeout=60)
+                await world.runs.wait(name, timeout=200)
 
         reports = await until_done(world, asyncio.create_task(work()))
         assert reports[-1].seen["runs"] == 12

@@ -49,7 +49,7 @@ def spawn(place: Path) -> Spawn:
             env=os.environ | env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
 

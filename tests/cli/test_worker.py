@@ -82,7 +82,7 @@ def start_run(place: Path, *arguments: str) -> str:
         cwd=place,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

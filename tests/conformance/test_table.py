@@ -80,7 +80,7 @@ def test_the_ten_lines_of_the_page_about_backends_work(tmp_path: Path) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

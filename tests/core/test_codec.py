@@ -210,6 +210,6 @@ assert len(decode(encode(value))) == len(value)
 assert set(sys.modules) == before, set(sys.modules) - before
 """
     ran = subprocess.run(  # our own script
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False
     )
     assert ran.returncode == 0, ran.stderr

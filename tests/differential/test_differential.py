@@ -21,7 +21,7 @@ from .operations import Operations
 COUNT = int(os.environ.get("CHAOS_OPERATIONS", "600"))
 OTHERS = [name for name in ENGINES if name != "sqlite"]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120 + COUNT // 5)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300 + COUNT // 5)]
 
 
 @contextlib.asynccontextmanager

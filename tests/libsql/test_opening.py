@@ -208,7 +208,7 @@ def test_alembic_itself(guarded: Sqld, own: Sqld, signer: Signer) -> None:
     def alembic(url: str, *arguments: str) -> str:
         command = [sys.executable, "-m", "alembic", "-x", f"url={url}", *arguments]
         done = subprocess.run(
-            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100
+            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=200
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

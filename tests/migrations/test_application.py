@@ -111,7 +111,7 @@ def call(url: str, tmp_path: Path) -> Call:
             env=os.environ | {"APPLICATION_URL": driver_url(url)},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=200,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]

@@ -25,7 +25,7 @@ from workflow_world.core.delivery import Done, Limits, settle
 from workflow_world.http import QueueContinuation
 
 FLOWS, FLOW, STEPS = "__wkf_workflow_", "__wkf_workflow_w", "__wkf_step_"
-PATIENCE_S = float(os.environ.get("CHAOS_PATIENCE_S", "60"))
+PATIENCE_S = float(os.environ.get("CHAOS_PATIENCE_S", "200"))
 
 
 def event(kind: str, key: str | None = None, **data: object) -> dict[str, object]:

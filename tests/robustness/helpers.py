@@ -16,7 +16,7 @@ from workflow_world import World
 LONG: Final = bool(os.environ.get("CHAOS_LONG"))
 """Set by ``nox -s chaos``: everything below takes its long form."""
 
-PATIENCE_S: Final = 1800 if LONG else int(os.environ.get("CHAOS_PATIENCE_S", "60"))
+PATIENCE_S: Final = 1800 if LONG else int(os.environ.get("CHAOS_PATIENCE_S", "200"))
 """How long a test waits for what must happen. Only a failing test waits so long."""
 
 FLOWS, STEPS = "__wkf_workflow_", "__wkf_step_"

@@ -78,7 +78,7 @@ async def work(world: World, first: int, runs: int, reads: int) -> None:
         await asyncio.gather(*map(read, range(start, start + 50)))
 
 
-@pytest.mark.timeout(14_400 if LONG else 120)
+@pytest.mark.timeout(14_400 if LONG else 300)
 async def test_runs_and_reads_leave_nothing_behind(url: str, make_world: MakeWorld) -> None:
     world = make_world(url, completed_retention_s=0, idempotency_ttl_ms=0)
 

@@ -51,7 +51,7 @@ def test_a_seed_replays_identically(template: Path, store: Kind) -> None:
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=200,
             check=False,
         )
         for hash_seed in ("1", "2")

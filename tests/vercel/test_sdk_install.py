@@ -35,7 +35,7 @@ def run(script: str, cwd: Path) -> None:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-4000:]
