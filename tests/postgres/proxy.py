@@ -71,6 +71,9 @@ class Proxy:
             except OSError:
                 return
             self.connections += 1
+            for one in (client, server):
+                # What comes in two parts must not wait for an acknowledgement in between.
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             answered, deaf = threading.Event(), threading.Event()
             self._deaf.append(deaf)
             with self._lock:
