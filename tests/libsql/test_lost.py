@@ -63,6 +63,18 @@ async def test_a_transaction_that_the_server_undid_is_done_again(far: World, pro
     assert await log_of(far, "wrun_1") == [("run_created", None)]
 
 
+async def test_what_is_lost_late_is_done_again(
+    far: World, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock is taken away after five seconds: patience only begins then."""
+    monkeypatch.setattr(outages, "PATIENCE_S", 0.2)
+    proxy.delay = 0.3
+    proxy.faults.append("undone")
+    await create_run(far, "wrun_1")
+    proxy.faults.append("cut")
+    assert await log_of(far, "wrun_1") == [("run_created", None)]
+
+
 async def test_commit_never_travels_with_its_begin(far: World, proxy: Proxy) -> None:
     """Else nobody could say that it will not run later. See ``Transactions._find_out``."""
     await create_run(far, "wrun_1")
