@@ -37,31 +37,33 @@ def signer() -> Signer:
 
 
 @pytest.fixture(scope="session")
-def token(signer: Signer) -> str:
+def auth_token(signer: Signer) -> str:
     return signer.token()
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, signer: Signer, token: str) -> Iterator[Sqld]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, signer: Signer, auth_token: str
+) -> Iterator[Sqld]:
     with Sqld(tmp_path_factory.mktemp("sqld"), key=signer.key) as found:
-        migrate.upgrade(found.url, auth_token=token, environ={})
+        migrate.upgrade(found.url, auth_token=auth_token, environ={})
         yield found
 
 
 @pytest.fixture
-def url(server: Sqld, token: str) -> str:
-    empty_tables(server.url, token)
+def url(server: Sqld, auth_token: str) -> str:
+    empty_tables(server.url, auth_token)
     return server.url
 
 
 @pytest.fixture
-def open_handle(url: str, token: str) -> OpenHandle:
+def open_handle(url: str, auth_token: str) -> OpenHandle:
     def open_one(clock: Clock) -> Backend:
-        return open_backend(url, auth_token=token, clock=clock, environ={}, shared=False)
+        return open_backend(url, auth_token=auth_token, clock=clock, environ={}, shared=False)
 
     return open_one
 
 
 @pytest.fixture
-def child_source(url: str, token: str) -> str:
-    return CHILD.format(url=url, token=token)
+def child_source(url: str, auth_token: str) -> str:
+    return CHILD.format(url=url, token=auth_token)

@@ -10,22 +10,22 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from harness import Starter, Workers, check_everything
 from postgres.proxy import Proxy
 from servers.postgres import Postgres
+from servers.sqld import Sqld
 
 from workflow_world import World, create_world
 from workflow_world.sql import migrate
 
 SECONDS = float(os.environ.get("CHAOS_OUTAGES_S", "0"))
 """0: each kind of disaster once, a second apart; else so long, 5 to 20 s apart."""
-RUNS = 4
+RUNS = 4 if SECONDS else 2
 NAMES = ("one", "two")
-OPTIONS = '{"statement_timeout_ms": 2000}'
 LINE = re.compile(r"^(\d+) \S+ (workflow_world\.\w+) (.*)$", re.MULTILINE)
 IDS = re.compile(r"\b(?:msg|wrun)_\w+")
 
@@ -34,22 +34,57 @@ Disaster = Callable[[], None]
 pytestmark = pytest.mark.timeout(300 + 3 * SECONDS)
 
 
-@pytest.fixture
-def own() -> Iterator[Postgres]:
-    with Postgres() as found:
-        migrate.upgrade(found.url(), environ={})
+@dataclass
+class Own:
+    """A server of the test's own.
+
+    Attributes:
+        disasters: what happens to the whole of it.
+        options: of the Worlds, so that silence is noticed soon.
+        commit: how a COMMIT looks on its way.
+    """
+
+    url: str
+    port: int
+    disasters: list[Disaster]
+    options: str
+    commit: bytes
+
+
+@pytest.fixture(params=["postgres", "libsql"])
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Own]:
+    def restarted(end: Disaster) -> Disaster:
+        def disaster() -> None:
+            end()
+            server.start()
+
+        return disaster
+
+    if request.param == "postgres":
+        with Postgres() as server:
+            options, commit = '{"statement_timeout_ms": 2000}', b"COMMIT\0"
+            disasters = [restarted(server.kill), restarted(server.stop), server.crash]
+            found = Own(server.url(), server.port, disasters, options, commit)
+            migrate.upgrade(found.url, environ={})
+            yield found
+        return
+    with Sqld(tmp_path / "server") as server:
+        options, commit = '{"request_timeout_ms": 2000}', b'"COMMIT"'
+        disasters = [restarted(server.kill), restarted(server.stop)]
+        found = Own(server.url, server.port, disasters, options, commit)
+        migrate.upgrade(found.url, environ={})
         yield found
 
 
-def play(url: str, folder: Path, disasters: list[Disaster]) -> None:
+def play(url: str, options: str, folder: Path, disasters: list[Disaster]) -> None:
     """Two workers, and new runs before and during each disaster; then everything is proved."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
     chance = random.Random(seed)  # noqa: S311
     began = time.monotonic()
     with (
-        Starter(url, folder, OPTIONS=OPTIONS, IN_FLIGHT="24") as starter,
-        Workers(url, folder, OPTIONS=OPTIONS) as workers,
+        Starter(url, folder, OPTIONS=options, IN_FLIGHT="24") as starter,
+        Workers(url, folder, OPTIONS=options) as workers,
     ):
         for name in NAMES:
             workers.start(name)
@@ -112,20 +147,12 @@ def check_the_output(text: str, seconds: float) -> None:
     assert all(count <= seconds for count in said.values()), said.most_common(3)
 
 
-def test_a_server_that_is_restarted(own: Postgres, tmp_path: Path) -> None:
-    def restarted(end: Disaster) -> Disaster:
-        def disaster() -> None:
-            end()
-            own.start()
-
-        return disaster
-
-    play(own.url(), tmp_path, [restarted(own.kill), restarted(own.stop), own.crash])
+def test_a_server_that_is_restarted(own: Own, tmp_path: Path) -> None:
+    play(own.url, own.options, tmp_path, own.disasters)
 
 
-def test_a_network_that_misbehaves(own: Postgres, tmp_path: Path) -> None:
-    parts = urlsplit(own.url())
-    with Proxy(own.port) as proxy:
+def test_a_network_that_misbehaves(own: Own, tmp_path: Path) -> None:
+    with Proxy(own.port, commit=own.commit) as proxy:
 
         def slow() -> None:
             proxy.delay_s = 0.5
@@ -136,5 +163,5 @@ def test_a_network_that_misbehaves(own: Postgres, tmp_path: Path) -> None:
             proxy.cut("after", 5)
             proxy.cut("before", 5)
 
-        url = parts._replace(netloc=parts.netloc.replace(str(own.port), str(proxy.port))).geturl()
-        play(url, tmp_path, [proxy.cut_all, commits_lost, slow, proxy.half_open])
+        url = own.url.replace(str(own.port), str(proxy.port))
+        play(url, own.options, tmp_path, [proxy.cut_all, commits_lost, slow, proxy.half_open])

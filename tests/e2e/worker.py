@@ -23,7 +23,7 @@ import workflow_world.vercel
 async def serve(name: str) -> None:
     world = workflow_world.install(
         concurrency=8,
-        lock_duration_ms=1_500,
+        lock_duration_ms=int(os.environ.get("LEASE_MS", "1500")),
         recovery_interval_ms=1_000,
         recovery_grace_ms=1_000,
         **json.loads(os.environ.get("OPTIONS", "{}")),

@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 from hrana.proxy import Proxy
+from postgres import proxy as tcp
 from postgres.helpers import QUEUE, create_run, event, eventually, log_of
 from servers.sqld import Sqld
 
@@ -59,6 +60,18 @@ async def test_a_transaction_that_the_server_undid_is_done_again(far: World, pro
     """As a server does that gives the lock to somebody else."""
     proxy.faults.append("undone")
     await create_run(far, "wrun_1")
+    assert await log_of(far, "wrun_1") == [("run_created", None)]
+
+
+async def test_what_is_lost_late_is_done_again(
+    far: World, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock is taken away after five seconds: patience only begins then."""
+    monkeypatch.setattr(outages, "PATIENCE_S", 0.2)
+    proxy.delay = 0.3
+    proxy.faults.append("undone")
+    await create_run(far, "wrun_1")
+    proxy.faults.append("cut")
     assert await log_of(far, "wrun_1") == [("run_created", None)]
 
 
@@ -117,6 +130,25 @@ async def test_one_failing_operation_fails_alone(world: World, url: str) -> None
     assert [isinstance(one, BackendError) for one in done] == [False, True, False, False]
     for name in ("a", "b", "c"):
         assert await log_of(world, f"wrun_{name}") == [("run_created", None)]
+
+
+async def test_a_server_that_falls_silent(make_world: MakeWorld, server: Sqld, url: str) -> None:
+    """Nothing is answered and nothing is closed. It is noticed once: the other connections are
+    given up, too, before anybody waits for one of them."""
+    with tcp.Proxy(server.port) as proxy:
+        world = make_world(url.replace(str(server.port), str(proxy.port)), request_timeout_ms=1000)
+        await create_run(world, "wrun_1")
+        for number in range(2):
+            await asyncio.gather(*(log_of(world, "wrun_1") for _ in range(20)))
+            assert proxy.connections > 2
+            proxy.unheard = 0
+            proxy.half_open()
+            await world.events.create(
+                "wrun_1", event("step_created", f"s{number}", stepName="s", input=1)
+            )
+            logs = await asyncio.gather(*(log_of(world, "wrun_1") for _ in range(20)))
+            assert {len(log) for log in logs} == {number + 2}
+            assert proxy.unheard == 1
 
 
 # --- the whole server ------------------------------------------------------------------------

@@ -62,6 +62,12 @@ def test_a_token_that_cannot_be(token: Any) -> None:
         create_world("libsql://h", auth_token=token)
 
 
+@pytest.mark.parametrize("timeout", [0, -1, 1.5, True, "1"])
+def test_a_timeout_that_cannot_be(timeout: Any) -> None:
+    with pytest.raises(ConfigurationError, match="request_timeout_ms must be"):
+        create_world("libsql://h", request_timeout_ms=timeout)
+
+
 def test_an_unknown_option() -> None:
     with pytest.raises(TypeError, match="libSQL has no option synchronous"):
         create_world("libsql://h", synchronous="full")

@@ -21,6 +21,9 @@ from .queue_rules import QueueRules
 from .run_rules import RunRules
 from .stream_rules import StreamRules
 
+COST = {"sqlite": 1, "postgres": 4, "libsql": 12}
+"""A server costs more than a file, and most rules are the same code."""
+
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 
 pytestmark = pytest.mark.timeout(7200 if LONG else 600)
@@ -47,8 +50,7 @@ def test_every_engine_does_as_the_model(
     engines: Running, name: str, histories: type[Machine], examples: int, steps: int
 ) -> None:
     machine = type(histories.__name__, (histories,), {"engine": engines(name)})
-    # A server costs more than a file, and most rules are the same code.
-    examples = max(1, examples * (40 if LONG else 1) // (1 if name == "sqlite" else 4))
+    examples = max(1, examples * (40 if LONG else 1) // COST[name])
     run_state_machine_as_test(
         machine,
         settings=settings(

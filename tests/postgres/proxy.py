@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the server that loses connections where a test wants it."""
+"""A TCP proxy in front of a server that loses connections where a test wants it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ Cut = Literal["before", "after"]
 
 class Proxy:
     """Forwards bytes. ``cut`` loses the connection of the next COMMIT: before the server has it,
-    or after the server has answered.
+    or after the server has answered. ``commit`` is how one is recognised.
 
     Attributes:
         delay_s: how long all that goes to the server waits here first.
+        unheard: how many half-open connections something was sent through.
     """
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, *, commit: bytes = b"COMMIT\0") -> None:
+        self._port, self._commit = port, commit
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._lock = threading.Lock()
         self._cuts: list[Cut] = []
         self.connections = 0
         self.delay_s = 0.0
+        self.unheard = 0
         self._deaf: list[threading.Event] = []
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -69,6 +71,9 @@ class Proxy:
             except OSError:
                 return
             self.connections += 1
+            for one in (client, server):
+                # What comes in two parts must not wait for an acknowledgement in between.
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             answered, deaf = threading.Event(), threading.Event()
             self._deaf.append(deaf)
             with self._lock:
@@ -88,12 +93,15 @@ class Proxy:
         lost: threading.Event,
         deaf: threading.Event,
     ) -> None:
+        unheard = False
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
                 if deaf.is_set():
+                    self.unheard += not unheard
+                    unheard = True
                     continue
                 time.sleep(self.delay_s)
-                cut = self._take() if b"COMMIT\0" in data else None
+                cut = self._take() if self._commit in data else None
                 if cut == "before":
                     break
                 if cut == "after":

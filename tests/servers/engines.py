@@ -14,11 +14,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
+from workflow_world import hrana
 from workflow_world.sql import migrate
 
 from . import postgres
+from .sqld import Sqld
 
-ENGINES: Final = ("sqlite", "postgres")
+ENGINES: Final = ("sqlite", "postgres", "libsql")
+_FREE: Final = "UPDATE queue_messages SET leased_until = 1 WHERE status = 'processing'"
 
 
 class Engine(Protocol):
@@ -90,24 +93,66 @@ class Databases:
         others = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
         while self._server.execute(others) != [(0,)]:
             time.sleep(0.005)
-        self._server.execute(
-            "UPDATE queue_messages SET leased_until = 1 WHERE status = 'processing'", name
-        )
+        self._server.execute(_FREE, name)
+
+
+class Servers:
+    """Remote libSQL. A server has one database, so each has one of its own, in a folder that is
+    a copy of one that was made once."""
+
+    name = "libsql"
+    proves_absence = False
+
+    def __init__(self, folder: Path) -> None:
+        self.place = f"libsql:{folder}"
+        self._folder = folder
+        self._running: dict[str, Sqld] = {}
+
+    def prepare(self) -> None:
+        with Sqld(self._folder) as server:
+            migrate.upgrade(server.url, environ={})
+
+    @contextlib.contextmanager
+    def database(self) -> Generator[str]:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            server = Sqld(Path(folder))
+            shutil.copytree(self._folder / server.data.name, server.data)
+            with server:
+                self._running[url := server.url] = server
+                try:
+                    yield url
+                finally:
+                    del self._running[url]
+
+    def bury(self, url: str) -> None:
+        """The server does not see that a client died, and would keep the lock of its transaction
+        for five seconds; one that is started anew has none."""
+        server = self._running[url]
+        server.kill()
+        server.start()
+        with contextlib.closing(hrana.connect(url)) as connection:
+            connection.execute(_FREE)
 
 
 def attached(place: str) -> Engine:
     """The engine of another process, by its ``place``."""
+    kind, _, folder = place.rpartition(":")
     if place.startswith("postgresql:"):
         return Databases(postgres.Server(place), place.rpartition("/")[2])
-    return Files(Path(place))
+    return Servers(Path(folder)) if kind == "libsql" else Files(Path(place))
 
 
 @contextlib.contextmanager
 def running(name: str) -> Generator[Engine]:
     """An engine by its name; its server is started, unless it runs already, and stopped."""
-    if name == "sqlite":
+    if name in ("sqlite", "libsql"):
         with tempfile.TemporaryDirectory(prefix="workflow-world-") as folder:
-            yield Files(Path(folder))
+            if name == "sqlite":
+                yield Files(Path(folder))
+                return
+            servers = Servers(Path(folder))
+            servers.prepare()
+            yield servers
         return
     with postgres.running() as server:
         template = server.create()

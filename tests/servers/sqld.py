@@ -107,6 +107,7 @@ class Sqld:
         self, folder: Path, *, key: str | None = None, self_url: str | None = None
     ) -> None:
         self.folder = folder
+        self.data = folder / "data.sqld"
         self.port = free_port()
         self._self_url = self_url
         self._key_file: Path | None = None
@@ -168,7 +169,7 @@ class Sqld:
 
     def _launch(self, path: Path) -> subprocess.Popen[bytes]:
         command = [str(path), "--no-welcome", "--http-listen-addr", self.host]
-        command += ["--db-path", str(self.folder / "data.sqld")]
+        command += ["--db-path", str(self.data)]
         if self._key_file is not None:
             command += ["--auth-jwt-key-file", str(self._key_file)]
         if self._self_url is not None:

@@ -9,7 +9,8 @@ from typing import Final
 from ..errors import BackendError
 
 PATIENCE_S: Final = 5.0
-"""How long a batch waits for a server that went away, such as one that is restarted."""
+"""How long a batch waits for a server that went away, such as one that is restarted. From when
+that was noticed: a lock that was taken away, or a connection that fell silent, is noticed late."""
 
 UNKNOWN_OUTCOME: Final = "UNKNOWN_OUTCOME"
 _PAUSE_S: Final = 0.02
@@ -30,12 +31,15 @@ class Retry:
     """Counts what may be tried again, and pauses in between."""
 
     def __init__(self) -> None:
-        self._deadline = time.monotonic() + PATIENCE_S
+        self._deadline: float | None = None
         self._pause = _PAUSE_S
         self._conflicts = 0
 
     def after_loss(self) -> bool:
-        return time.monotonic() < self._deadline and self._wait()
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + PATIENCE_S
+        return now < self._deadline and self._wait()
 
     def after_conflict(self) -> bool:
         self._conflicts += 1

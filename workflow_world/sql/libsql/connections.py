@@ -21,10 +21,11 @@ SERVER_TIME: Final = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 
 class Connections:
     """A connection keeps its socket between transactions, and no state on the server. The one used
-    last is used next, so there are as many as are needed at once."""
+    last is used next, so there are as many as are needed at once. ``timeout``: seconds that an
+    answer may take."""
 
-    def __init__(self, location: Location) -> None:
-        self._location = location
+    def __init__(self, location: Location, *, timeout: float) -> None:
+        self._location, self._timeout = location, timeout
         self._lock = threading.Lock()
         self._idle: list[hrana.Connection] = []
 
@@ -35,17 +36,25 @@ class Connections:
             found = self._idle.pop() if self._idle else None
         if found is None:
             found = hrana.connect(
-                self._location.base, auth_token=self._location.token, write_behind=True
+                self._location.base,
+                auth_token=self._location.token,
+                timeout=self._timeout,
+                write_behind=True,
             )
         try:
             yield found
+        except hrana.Error as error:
+            if error.disconnected and error.code is None and error.http_status is None:
+                # The others' sockets are as old: each might keep its next user waiting as long.
+                self.close()
+            raise
         finally:
             found.rollback()
             with self._lock:
                 self._idle.append(found)
 
     def close(self) -> None:
-        """When no thread works any more."""
+        """Those that nobody uses now."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:

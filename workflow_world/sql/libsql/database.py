@@ -50,17 +50,24 @@ class LibsqlDatabase(Database):
     server_time = True
 
     def __init__(
-        self, location: Location, *, clock: Clock, prefix: str, auto_migrate: bool
+        self,
+        location: Location,
+        *,
+        clock: Clock,
+        prefix: str,
+        auto_migrate: bool,
+        timeout: float,
     ) -> None:
         super().__init__(tables(prefix), clock=clock)
         self.location = location
+        self._timeout = timeout
         self._prefix, self._auto_migrate = prefix, auto_migrate
         self._engine = engine_on(location)
         self._clock = ServerClock(clock)
         self._start()
 
     def _start(self) -> None:
-        self._connections = Connections(self.location)
+        self._connections = Connections(self.location, timeout=self._timeout)
         self._transactions = Transactions(self._connections, self._engine.dialect, self._clock)
         self._batches = batches = Batches(self._transactions)
         self._writes = Lane(

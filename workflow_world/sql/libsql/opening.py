@@ -18,6 +18,7 @@ from .database import LibsqlDatabase
 from .replica import ReplicaDatabase
 
 TOKEN_VARIABLES: Final = ("WORKFLOW_TURSO_AUTH_TOKEN",)
+_LONGEST_MS: Final = 86_400_000
 
 
 def plan(
@@ -29,6 +30,7 @@ def plan(
     prefix: str,
     auth_token: str | None = None,
     sync_url: str | None = None,
+    request_timeout_ms: int | None = None,
     **options: Any,
 ) -> tuple[Callable[[], LibsqlDatabase], Hashable | None]:
     """What makes the database, and what equals for all that may share it; None: nobody may.
@@ -37,7 +39,13 @@ def plan(
     """
     if unknown := [name for name, value in options.items() if value is not None]:
         raise TypeError(f"libSQL has no option {', '.join(sorted(unknown))}")
-    common: dict[str, Any] = {"clock": clock, "prefix": prefix, "auto_migrate": auto_migrate}
+    timeout = seconds(request_timeout_ms)
+    common: dict[str, Any] = {
+        "clock": clock,
+        "prefix": prefix,
+        "auto_migrate": auto_migrate,
+        "timeout": timeout,
+    }
     if sync_url is None:
         location, path = locate(url, auth_token, environ), None
     else:
@@ -48,7 +56,19 @@ def plan(
             return LibsqlDatabase(location, **common)
         return ReplicaDatabase(path, location, **common)
 
-    return make, ("libsql", location, path, id(clock), auto_migrate, prefix)
+    return make, ("libsql", location, path, id(clock), auto_migrate, prefix, timeout)
+
+
+def seconds(request_timeout_ms: object) -> float:
+    """How long the answer to a request may take. Raises: ConfigurationError."""
+    if request_timeout_ms is None:
+        return 30.0
+    if type(request_timeout_ms) is not int or not 1 <= request_timeout_ms <= _LONGEST_MS:
+        raise ConfigurationError(
+            f"request_timeout_ms must be a number from 1 to {_LONGEST_MS},"
+            f" not {request_timeout_ms!r}"
+        )
+    return request_timeout_ms / 1000
 
 
 def _replica_in(url: str) -> Path:

@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy.engine import Dialect
 
-from ...clock import Clock
 from ...errors import BackendError, ConfigurationError
 from ...hrana.location import Location
 from ..compiled import Session
@@ -42,11 +41,9 @@ class ReplicaDatabase(LibsqlDatabase):
     statements read, or many rows, is read here, and single rows from the primary.
     """
 
-    def __init__(
-        self, path: Path, location: Location, *, clock: Clock, prefix: str, auto_migrate: bool
-    ) -> None:
+    def __init__(self, path: Path, location: Location, **common: Any) -> None:
         self.path, self._is_gone = path, False
-        super().__init__(location, clock=clock, prefix=prefix, auto_migrate=auto_migrate)
+        super().__init__(location, **common)
 
     def _start(self) -> None:
         super()._start()
