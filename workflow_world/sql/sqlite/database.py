@@ -125,6 +125,8 @@ class SqliteDatabase(Database):
     def forked(self) -> None:
         for connection in self._connections:  # in memory
             leave_alone(connection)
+        if self._watcher is not None:
+            self._watcher.leave()
         self._is_gone = self.location.path is None and self._is_open
         self._begin_anew()
         self._start()
