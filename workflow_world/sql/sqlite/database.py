@@ -56,6 +56,8 @@ _IN_MEMORY: Final = Capabilities(
 class SqliteDatabase(Database):
     """One write lane, for SQLite has one writer; see ``Database``."""
 
+    is_near = True
+
     def __init__(
         self,
         location: Location,

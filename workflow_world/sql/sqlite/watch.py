@@ -59,8 +59,9 @@ class Watcher:
 
     def leave(self) -> None:
         """The end of it where there is no thread, as in a child of the process that started it."""
-        if self._told is not None:
-            self._told.close()
+        told, self._told = self._told, None
+        if told is not None:
+            told.close()
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
