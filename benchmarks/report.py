@@ -14,8 +14,22 @@ from .plan import MEASURES
 from .targets import ratio, verdicts
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
-PEERS = ("local", "floor", "floor-durable", "raw", "httpx", "huey", "huey-full", "dbos")
+PEERS = (
+    "local",
+    "floor",
+    "floor-durable",
+    "raw",
+    "httpx",
+    "huey",
+    "huey-full",
+    "dbos",
+    "raw-pg",
+    "pgqueuer",
+    "dbos-pg",
+)
 """In the order in which ratios are given: LocalWorld and the floor first."""
+SUBJECTS = ("ours", "ours-pg", "ours-sqld")
+"""The first that was measured is whose ratios are given."""
 
 
 def results(
@@ -75,14 +89,19 @@ def markdown(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def insert(path: Path, text: str) -> None:
-    """Replace what stands between the two marks. Raises: ValueError when a mark is missing."""
+def insert(path: Path, text: str, section: str = "") -> None:
+    """Replace what stands between the two marks of a section. Raises: ValueError when a mark is
+    missing."""
+    first, last = (
+        mark.replace("benchmarks", f"benchmarks-{section}" if section else "benchmarks")
+        for mark in (BEGIN, END)
+    )
     page = path.read_text()
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = page.partition(first)
+    _, end, tail = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{path} has no {BEGIN} … {END}")
-    path.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}")
+        raise ValueError(f"{path} has no {first} … {last}")
+    path.write_text(f"{head}{first}\n\n{text}\n\n{last}{tail}")
 
 
 def _targets(found: Mapping[str, Any]) -> list[str]:
@@ -101,16 +120,17 @@ def _targets(found: Mapping[str, Any]) -> list[str]:
 
 
 def _ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    peers = [peer for peer in PEERS if any(ratio(row, peer) is not None for row in rows)]
+    subject = next((one for one in SUBJECTS if any(one in row["medians"] for row in rows)), "ours")
+    peers = [peer for peer in PEERS if any(ratio(row, peer, subject) is not None for row in rows)]
     if not peers:
         return []
     table = [
         [_title(row), *cells]
         for row in rows
-        if any(cells := [_ratio_cell(row, peer) for peer in peers])
+        if any(cells := [_ratio_cell(row, peer, subject) for peer in peers])
     ]
     return [
-        "### Ratios: ours / peer",
+        f"### Ratios: {subject} / peer",
         "",
         "For measures marked ↑ a ratio over 1 means that ours is better, for ↓ one under 1.",
         "**Bold**: ours is better. *Italic*: the rounds of the two overlap.",
@@ -125,12 +145,12 @@ def _title(row: Mapping[str, Any]) -> str:
     return f"{row['title']}, {row['unit']} {arrow}"
 
 
-def _ratio_cell(row: Mapping[str, Any], peer: str) -> str:
-    value = ratio(row, peer)
+def _ratio_cell(row: Mapping[str, Any], peer: str, subject: str) -> str:
+    value = ratio(row, peer, subject)
     if value is None:
         return ""
     text = f"{value:.3g}"
-    mine, others = row["values"]["ours"], row["values"][peer]
+    mine, others = row["values"][subject], row["values"][peer]
     if len(mine) > 1 and min(mine) <= max(others) and min(others) <= max(mine):
         return f"*{text}*"
     better = value > 1 if row["better"] == "higher" else value < 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from .beside import Partner, beside
 from .plan import BY_NAME, FILLED, Flow, Sizes
-from .stores import FILLED_OPTIONS, database_url, local_world
+from .stores import FILLED_OPTIONS, database_options, database_url, local_world
 
 Figures = dict[str, float]
 _TIMEOUT_S = 300.0
@@ -67,10 +67,11 @@ async def serving(contender: str, directory: Path) -> AsyncIterator[Any]:
     """The SDK's World of this process, delivering; its handlers are built inside."""
     from vercel.workflow._internal import world as w
 
-    if contender == "ours" or contender in FILLED:
+    if contender.startswith("ours"):
         import workflow_world
 
-        options: dict[str, Any] = {} if contender == "ours" else FILLED_OPTIONS
+        options: dict[str, Any] = dict(FILLED_OPTIONS) if contender in FILLED else {}
+        options |= database_options(directory)
         world = workflow_world.install(database_url(directory), **options)
         from . import flows as flows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from . import across, callbacks, idle, memory
+from . import across, callbacks, idle, memory, trips
 from .plan import Sizes
 
 SPECIAL: dict[str, Callable[[str, Sizes, Path], Awaitable[dict[str, float]]]] = {
@@ -14,4 +14,5 @@ SPECIAL: dict[str, Callable[[str, Sizes, Path], Awaitable[dict[str, float]]]] = 
     "callbacks": callbacks.run,
     "idle": idle.run,
     "memory": memory.run,
+    "trips": trips.run,
 }

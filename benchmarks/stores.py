@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .plan import FILLED
+from .servers import PLACE, SQLD
 
 QUEUE_PREFIX = "__wkf_workflow_"
 QUEUE = "__wkf_workflow_bench"
@@ -47,13 +49,14 @@ class Store(Protocol):
 
 
 class OwnStore:
-    """``workflow_world`` through its own API, on a SQLite file with ``synchronous=FULL``.
+    """``workflow_world`` through its own API: on a SQLite file with ``synchronous=FULL``, or on the
+    server that was settled for the directory.
 
     ``options`` are those of ``create_world``.
     """
 
     def __init__(self, directory: Path, **options: Any) -> None:
-        self._url, self._options = database_url(directory), options
+        self._url, self._options = database_url(directory), database_options(directory) | options
 
     async def open(self) -> None:
         from workflow_world import create_world
@@ -218,7 +221,25 @@ class SdkStore:
 
 
 def database_url(directory: Path) -> str:
-    return f"file:{directory / DATABASE}"
+    """That of a file, unless ``servers.settle`` noted another."""
+    return str(_settled(directory).get("url", f"file:{directory / DATABASE}"))
+
+
+def database_options(directory: Path) -> dict[str, Any]:
+    options: dict[str, Any] = _settled(directory).get("options", {})
+    return options
+
+
+def _settled(directory: Path) -> dict[str, Any]:
+    place = directory / PLACE
+    return json.loads(place.read_text()) if place.exists() else {}
+
+
+def moved_store(directory: Path, url: str) -> OwnStore:
+    """On the same database by another URL."""
+    store = OwnStore(directory)
+    store._url = url
+    return store
 
 
 def own_store(directory: Path, **options: Any) -> OwnStore:
@@ -277,6 +298,7 @@ def floor_store(directory: Path) -> Store:
 STORES: dict[str, Callable[[Path], Store]] = {
     "ours": own_store,
     "ours-sdk": own_sdk_store,
+    **dict.fromkeys(("ours-pg", *SQLD), own_store),
     **dict.fromkeys(FILLED, filled_store),
     "local": local_store,
     "floor": floor_store,

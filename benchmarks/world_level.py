@@ -111,7 +111,7 @@ async def pick_up(store: Store, sizes: Sizes) -> Figures:
         return at - began
 
     await once(0)
-    return {"pick_up": 1_000 * await _median_of_pauses(once, sizes.pick_ups)}
+    return {"pick_up": 1_000 * await median_of_pauses(once, sizes.pick_ups)}
 
 
 async def list_log(store: Store, sizes: Sizes) -> Figures:
@@ -200,13 +200,13 @@ async def _live(store: Store, run: str, count: int) -> float:
 
     reader = asyncio.create_task(read())
     await once(0)
-    median = await _median_of_pauses(once, count)
+    median = await median_of_pauses(once, count)
     await store.close_stream(run, "live")
     await asyncio.wait_for(reader, _TIMEOUT_S)
     return median
 
 
-async def _median_of_pauses(once: Callable[[int], Awaitable[float]], count: int) -> float:
+async def median_of_pauses(once: Callable[[int], Awaitable[float]], count: int) -> float:
     rng, times = random.Random(1), list[float]()  # noqa: S311
     for number in range(1, count + 1):
         await asyncio.sleep(rng.uniform(*PAUSES_S))

@@ -13,6 +13,7 @@ from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.filled import Filled
 from benchmarks.measure import MeasurementError, in_child
 from benchmarks.plan import BY_NAME, TINY
+from benchmarks.servers import NoServerError, Servers
 
 
 @pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.name)
@@ -23,10 +24,15 @@ def test_every_workload_gives_its_measures(contender: Contender, tmp_path: Path)
     kept.mkdir()
     prepared = Filled(kept, TINY).path(contender.name)
     found = dict[str, dict[str, float]]()
-    for number, workloads in enumerate(_processes(contender)):
-        directory = tmp_path / str(number)
-        directory.mkdir()
-        found |= in_child(contender.name, workloads, TINY, directory, prepared)
+    with Servers(tmp_path) as servers:
+        try:
+            server = servers.url(contender.name)
+        except NoServerError as error:
+            pytest.skip(str(error))
+        for number, workloads in enumerate(_processes(contender)):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            found |= in_child(contender.name, workloads, TINY, directory, prepared, server)
     assert set(found) == set(contender.workloads)
     for workload, figures in found.items():
         expected = {measure.name for measure in BY_NAME[workload].measures}

@@ -163,27 +163,18 @@ def _copied(page: Page[Event]) -> Page[Event]:
 
 
 def _own(event: Event) -> Event:
-    # Written out: ``dataclasses.replace`` and a plain recursion took three times as long, and
-    # this is most of what listing a cached log costs.
-    if event.event_data is None:
+    # This is most of what listing a cached log costs. The generated constructor, with its twelve
+    # guarded assignments, took seven times as long.
+    data = event.event_data
+    if data is None:
         return event
-    return Event(
-        run_id=event.run_id,
-        event_id=event.event_id,
-        position=event.position,
-        event_type=event.event_type,
-        correlation_id=event.correlation_id,
-        spec_version=event.spec_version,
-        event_data={
-            key: value if type(value) in _ATOMS else _fresh(value)
-            for key, value in event.event_data.items()
-        },
-        created_at=event.created_at,
-        occurred_at=event.occurred_at,
-        resume_id=event.resume_id,
-        payload_digest=event.payload_digest,
-        due_at=event.due_at,
+    copy = Event.__new__(Event)
+    fields = copy.__dict__
+    fields.update(event.__dict__)
+    fields["event_data"] = (
+        dict(data) if _ATOMS.issuperset(map(type, data.values())) else _fresh(data)
     )
+    return copy
 
 
 _ATOMS: Final = frozenset({bytes, str, int, float, bool, type(None)})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar, final
 
 
 class Absent(Enum):
@@ -121,7 +121,8 @@ class Wait:
     spec_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@final
+@dataclass(frozen=True, kw_only=True)  # without slots: a ``__dict__`` is copied at once
 class Event:
     """One row of a run's log (spec 1.6).
 

@@ -42,11 +42,13 @@ class Database(ABC):
             a write may find that another transaction was first: the operation then looks again.
         skips_locked: a claim passes over rows that another transaction has locked.
         server_time: the server's clock says what is due, and not this process's.
+        is_near: a ``glance`` of a few statements takes no round trip to anybody.
     """
 
     concurrent = False
     skips_locked = False
     server_time = False
+    is_near = False
 
     def __init__(self, tables: Tables, *, clock: Clock) -> None:
         self.tables, self.clock = tables, clock
@@ -128,7 +130,8 @@ class Database(ABC):
 
     @abstractmethod
     async def glance(self, operation: Operation[T]) -> T:
-        """``read`` for one statement that finds one row or a few by a key."""
+        """``read`` for a statement or two that find a row or a few by a key; each has its own
+        instant."""
         ...
 
     @abstractmethod

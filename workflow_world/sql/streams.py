@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import bindparam, func, insert, select, text
 
@@ -23,6 +23,11 @@ from .tables import Tables
 
 if TYPE_CHECKING:
     from .database import Database
+
+
+_ChunksAndInfo: TypeAlias = tuple[Sequence[Chunk], StreamInfo]
+_GLANCED_CHUNKS: Final = 8
+_GLANCED_BYTES: Final = 1 << 16
 
 
 class ChunkStatements:
@@ -168,20 +173,32 @@ class SqlChunkStore:
     async def page(
         self, run_id: str, name: str, *, start: int, limit: int, max_bytes: int | None
     ) -> tuple[Sequence[Chunk], StreamInfo]:
-        def page(session: Session) -> tuple[Sequence[Chunk], StreamInfo]:
+        def page(session: Session, at_most: int | None = None) -> _ChunksAndInfo | None:
             info = self._info(session, run_id, name)
-            if start > info.tail_index:
+            count = min(limit, info.tail_index - start + 1)
+            if count <= 0:
                 return (), info
+            if at_most is not None and count > at_most:
+                return None
             place = {"run_id": run_id, "stream_name": name, "start": start}
-            count = limit
-            if max_bytes is not None:
-                count = _fitting(
-                    session.all(self._statements.sizes, row_limit=limit, **place), max_bytes
-                )
+            if max_bytes is not None or at_most is not None:
+                sizes = session.all(self._statements.sizes, row_limit=count, **place)
+                if at_most is not None and sum(size for _, size in sizes) > _GLANCED_BYTES:
+                    return None
+                if max_bytes is not None:
+                    count = _fitting(sizes, max_bytes)
             rows = session.all(self._statements.page, row_limit=count, **place)
             return [_chunk_of(run_id, name, row) for row in rows], info
 
-        return await self._database.read(page)
+        found: _ChunksAndInfo | None = None
+        if self._database.is_near:
+            # What a live reader sees most: the next chunk, or none. The tail is read first and
+            # nothing behind it, so this needs no transaction to be of one instant.
+            found = await self._database.glance(lambda session: page(session, _GLANCED_CHUNKS))
+        if found is None:
+            found = await self._database.read(page)
+        assert found is not None
+        return found
 
     async def info(self, run_id: str, name: str) -> StreamInfo:
         return await self._database.read(lambda session: self._info(session, run_id, name))

@@ -56,6 +56,8 @@ _IN_MEMORY: Final = Capabilities(
 class SqliteDatabase(Database):
     """One write lane, for SQLite has one writer; see ``Database``."""
 
+    is_near = True
+
     def __init__(
         self,
         location: Location,
@@ -125,6 +127,8 @@ class SqliteDatabase(Database):
     def forked(self) -> None:
         for connection in self._connections:  # in memory
             leave_alone(connection)
+        if self._watcher is not None:
+            self._watcher.leave()
         self._is_gone = self.location.path is None and self._is_open
         self._begin_anew()
         self._start()
