@@ -127,8 +127,11 @@ class Database(ABC):
         ...
 
     @abstractmethod
-    async def glance(self, operation: Operation[T]) -> T:
-        """``read`` for one statement that finds one row or a few by a key."""
+    async def glance(self, operation: Operation[T], *, whole: bool = False) -> T:
+        """``read`` for one statement that finds one row or a few by a key.
+
+        ``whole``: it has several statements, and they see one instant.
+        """
         ...
 
     @abstractmethod

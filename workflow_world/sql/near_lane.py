@@ -31,19 +31,22 @@ from .outages import UNKNOWN_OUTCOME
 T = TypeVar("T")
 
 MOST_AT_ONCE: Final = 64
-LONG_WAIT_S: Final = 0.005
-"""As long as any thread may keep the interpreter from an event loop (``sys.getswitchinterval``)."""
+LONG_WAIT_S: Final = 0.002
+"""Beyond that a hop to a thread costs little in comparison, and frees the event loop."""
+MOST_COUNTED_S: Final = 0.012
+"""A single wait, such as a checkpoint's, is not yet a slow disk."""
 LONGEST_PAUSE: Final = 256
 
 
 class Pace:
-    """Whether a batch may hold up an event loop: not for a while after one that had to wait long.
+    """Whether batches may hold up an event loop: not while they wait long on the average.
 
-    The while is counted in batches and doubles each time, so that a slow disk holds up event loops
-    for one batch in hundreds, and a disk that was slow for a moment is soon forgiven.
+    Then they pause for some batches, and one tries again. The pause doubles each time, so that a
+    slow disk holds up event loops for one batch in hundreds.
     """
 
     def __init__(self) -> None:
+        self._average = 0.0
         self._pause, self._left = 1, 0
 
     def allows(self) -> bool:
@@ -55,11 +58,14 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """A batch waited so long for whatever is no computation."""
-        if seconds > LONG_WAIT_S:
+        waited = min(seconds, MOST_COUNTED_S)
+        tries_again = self._average > LONG_WAIT_S
+        self._average = waited if tries_again else self._average + (waited - self._average) / 8
+        if self._average > LONG_WAIT_S:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._left = self._pause
         else:
-            self._pause = max(1, self._pause // 2)
+            self._pause = 1
 
 
 class NearLane(Lane):
