@@ -12,6 +12,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from queue import Empty
 from typing import Any, Final, TypeVar
 
 from ..errors import BackendError
@@ -36,6 +37,7 @@ LONG_WAIT_S: Final = 0.002
 MOST_COUNTED_S: Final = 0.012
 """A single wait, such as a checkpoint's, is not yet a slow disk."""
 LONGEST_PAUSE: Final = 256
+_TOUCHED_S: Final = 0.002
 
 
 class Pace:
@@ -181,17 +183,28 @@ class NearLane(Lane):
         super()._add(job)
 
     def _run(self, first: Job[Any]) -> None:
-        batch = self._gather(first)
+        job = self._instead(first)
+        if job is None:
+            return
+        batch = self._gather(job)
         try:
-            if not self._is_superfluous(batch):
-                with self._working:
-                    self._begun += 1
-                    self._finish(batch)
+            with self._working:
+                self._begun += 1
+                self._finish(batch)
         finally:
             with self._lock:
                 self._pending -= sum(job.loop is not None for job in batch)
 
-    def _is_superfluous(self, batch: Sequence[Job[Any]]) -> bool:
-        """Whether it is but a touch, and another batch has begun since."""
+    def _instead(self, job: Job[Any]) -> Job[Any] | None:
+        """The job; of a touch whatever comes in time, or None when a batch begins meanwhile."""
         touch, begun = self._touch
-        return len(batch) == 1 and batch[0] is touch and begun != self._begun
+        if job is not touch:
+            return job
+        try:
+            found = self._queue.get(timeout=_TOUCHED_S)
+        except Empty:
+            return job if begun == self._begun else None
+        if found is None:
+            self._queue.put(None)  # the end comes after this
+            return job
+        return found
