@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-_action: Callable[[str], None] | None = None
+action: Callable[[str], None] | None = None
+"""None unless a test has armed the points; statements look here before they call ``point``."""
 
 
 def point(name: str) -> None:
     """Give an armed test the chance to fail here."""
-    if _action is not None:
-        _action(name)
+    if action is not None:
+        action(name)
 
 
 @contextmanager
-def armed(action: Callable[[str], None]) -> Generator[None]:
-    """Call ``action`` with the name of each fault point that is reached meanwhile."""
-    global _action
-    before, _action = _action, action
+def armed(act: Callable[[str], None]) -> Generator[None]:
+    """Call ``act`` with the name of each fault point that is reached meanwhile."""
+    global action
+    before, action = action, act
     try:
         yield
     finally:
-        _action = before
+        action = before

@@ -141,7 +141,10 @@ class Held:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._database.write(self._hold))
+        # From a thread: an operation that waits for the event loop must not run on it.
+        self._task = asyncio.create_task(
+            asyncio.to_thread(self._database.write_blocking, self._hold)
+        )
         async with asyncio.timeout(PATIENCE_S):
             await self._entered.wait()
         return self

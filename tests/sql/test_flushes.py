@@ -33,9 +33,9 @@ class Commits:
         commit = database._commit
         self.flushed: list[bool] = []
 
-        def watched(cursor: object) -> None:
+        def watched(cursor: object, take: object) -> None:
             before = database.commits
-            commit(cursor)  # type: ignore[arg-type]
+            commit(cursor, take)  # type: ignore[arg-type,call-arg]
             if database.commits != before:
                 self.flushed.append(database._flushes)
 

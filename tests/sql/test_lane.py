@@ -307,7 +307,7 @@ async def test_close_waits_for_what_was_submitted(url: str, path: Path) -> None:
         assert gate.wait(30)
         return adding(1)(session)
 
-    writers = [asyncio.create_task(database.write(slow))]
+    writers = [asyncio.create_task(asyncio.to_thread(database.write_blocking, slow))]
     await asyncio.to_thread(entered.wait, 30)
     writers += [asyncio.create_task(database.write(adding(n))) for n in (2, 3)]
     await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -36,6 +36,10 @@ class EventType:
     dates: tuple[str, ...] = ()
     correlated: bool = False
     creatable: bool = True
+    needs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs", frozenset(self.required))
 
 
 EVENT_TYPES: Final[Mapping[str, EventType]] = MappingProxyType(
@@ -90,6 +94,16 @@ WAKING_EVENTS: Final = ("step_completed", "step_failed", "hook_received", "wait_
 RUN_FINAL_EVENTS: Final = ("run_completed", "run_failed", "run_cancelled")
 
 _TEXTS: Final = frozenset({"deploymentId", "workflowName", "stepName", "token"})
+_CHECKED: Final = _TEXTS | {
+    "cancelReason",
+    "executionContext",
+    "errorCode",
+    "encryptionPublicKey",
+    "isWebhook",
+    "isSystem",
+    "allowReservedAttributes",
+}
+"""Keys whose values ``_check_values`` looks at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,22 +166,20 @@ def checked(run_id: str | None, event: NewEvent) -> NewEvent:
         raise InvalidRequestError(f"Events of type {event.event_type!r} are written by the World")
     if run_id is None and event.event_type != "run_created":
         raise InvalidRequestError(f"runId is required for {event.event_type} events")
-    for name, value in (
-        ("runId", run_id),
-        ("correlationId", event.correlation_id),
-        ("resumeId", event.resume_id),
-        ("payloadDigest", event.payload_digest),
-    ):
-        if value is not None and not is_safe_id(value):
-            raise InvalidRequestError(f"{name} must be 1 to 512 characters without NUL")
+    _check_id("runId", run_id)
+    _check_id("correlationId", event.correlation_id)
+    if event.resume_id is not None or event.payload_digest is not None:
+        _check_id("resumeId", event.resume_id)
+        _check_id("payloadDigest", event.payload_digest)
     _version(event.spec_version)
     if kind.correlated and event.correlation_id is None:
         raise InvalidRequestError(f"correlationId is required for {event.event_type} events")
     data = _clean(event.event_type, kind, event.event_data)
-    missing = [key for key in kind.required if key not in data]
-    if missing:
+    if not kind.needs <= data.keys():
+        missing = [key for key in kind.required if key not in data]
         raise InvalidRequestError(f"{event.event_type} events need {', '.join(missing)}")
-    _check_values(event.event_type, data)
+    if not _CHECKED.isdisjoint(data):
+        _check_values(event.event_type, data)
     return NewEvent(
         event_type=event.event_type,
         correlation_id=event.correlation_id,
@@ -178,6 +190,11 @@ def checked(run_id: str | None, event: NewEvent) -> NewEvent:
         payload_digest=event.payload_digest if event.event_type == "hook_received" else None,
         occurred_at=None if event.occurred_at is None else aware_ms(event.occurred_at),
     )
+
+
+def _check_id(name: str, value: str | None) -> None:
+    if value is not None and not is_safe_id(value):
+        raise InvalidRequestError(f"{name} must be 1 to 512 characters without NUL")
 
 
 def data_of(event: NewEvent) -> EventData:
@@ -225,6 +242,8 @@ def _clean(event_type: str, kind: EventType, data: object) -> dict[str, object]:
 
 
 def _camel(key: str) -> str:
+    if "_" not in key:
+        return key
     head, *rest = key.split("_")
     return head + "".join(part.capitalize() for part in rest) if head and rest else key
 

@@ -9,13 +9,21 @@ TIME_LENGTH: Final = 10
 RANDOM_BITS: Final = 80
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
+_LOW: Final = (1 << 70) - 1
 _VALUES: Final = {character: value for value, character in enumerate(_ALPHABET)}
 
 
 def encode_ulid(time_ms: int, tail: int) -> str:
     """26 characters; ``tail`` has 80 bits. Texts sort as (time, tail) does."""
-    number = time_ms << RANDOM_BITS | tail
-    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
+    # Written out: an id is made for each event and each message.
+    pairs, high, low = _PAIRS, time_ms << 10 | tail >> 70, tail & _LOW
+    return (
+        f"{pairs[high >> 50]}{pairs[high >> 40 & 1023]}{pairs[high >> 30 & 1023]}"
+        f"{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+        f"{pairs[low >> 60 & 1023]}{pairs[low >> 50 & 1023]}{pairs[low >> 40 & 1023]}"
+        f"{pairs[low >> 30 & 1023]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}"
+        f"{pairs[low & 1023]}"
+    )
 
 
 def ulid_time(text: str) -> int | None:

@@ -55,6 +55,8 @@ def is_safe_id(value: str, limit: int | None = MAX_ID) -> bool:
     """Non-empty, not longer than ``limit`` characters, no NUL, encodable (spec 1.1)."""
     if not value or "\0" in value or (limit is not None and len(value) > limit):
         return False
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:  # a lone surrogate cannot be stored as text

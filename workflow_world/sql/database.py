@@ -129,9 +129,11 @@ class Database(ABC):
         ...
 
     @abstractmethod
-    async def glance(self, operation: Operation[T]) -> T:
-        """``read`` for a statement or two that find a row or a few by a key; each has its own
-        instant."""
+    async def glance(self, operation: Operation[T], *, whole: bool = False) -> T:
+        """``read`` for a statement or two that find a row or a few by a key.
+
+        ``whole``: they see one instant; else each has its own.
+        """
         ...
 
     @abstractmethod

@@ -111,17 +111,10 @@ class Lane:
 
         A caller that is cancelled does not undo its operation: all of it happens, or nothing.
         """
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-
-        def deliver() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
-        job: Job[T] = Job(operation, deliver, loop, repeatable, locks)
+        job, waiter = waited_for(operation, repeatable, locks)
         self._put(job)
         await waiter
-        return _outcome(job)
+        return outcome_of(job)
 
     def submit_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
@@ -131,11 +124,11 @@ class Lane:
         job: Job[T] = Job(operation, lambda: done.set_result(None), None, repeatable, locks)
         self._put(job)
         done.result()
-        return _outcome(job)
+        return outcome_of(job)
 
-    def post(self, operation: Operation[object]) -> None:
-        """Run the operation with the next batch; nobody waits for it."""
-        self._put(Job(operation, lambda: None, None, repeatable=True))
+    def touch(self) -> None:
+        """Have a batch begin after this call, if only an empty one; nobody waits for it."""
+        self._put(empty_job())
 
     def close(self) -> None:
         """Blocking: runs what was submitted before, then ends the threads. For good."""
@@ -149,10 +142,14 @@ class Lane:
     def _put(self, job: Job[Any]) -> None:
         with self._lock:
             if self._closed:
-                raise WorldClosedError("This World's database is closed")
-            if not self._threads:
-                self._start()
-            self._queue.put(job)
+                raise closed()
+            self._add(job)
+
+    def _add(self, job: Job[Any]) -> None:
+        """Leave it to a thread; the lock is held."""
+        if not self._threads:
+            self._start()
+        self._queue.put(job)
 
     def _start(self) -> None:
         # Daemons: a World that nobody closed must not keep the process alive.
@@ -169,7 +166,9 @@ class Lane:
 
     def _run(self, first: Job[Any]) -> None:
         """One batch."""
-        batch = self._gather(first)
+        self._finish(self._gather(first))
+
+    def _finish(self, batch: Sequence[Job[Any]]) -> None:
         try:
             self._transact(batch)
         except BaseException as error:  # every caller must get an answer
@@ -212,7 +211,30 @@ def _deliver_all(jobs: Sequence[Job[Any]]) -> None:
         job.deliver()
 
 
-def _outcome(job: Job[T]) -> T:
+def waited_for(
+    operation: Operation[T], repeatable: bool, locks: Locks
+) -> tuple[Job[T], asyncio.Future[None]]:
+    """A job of the running event loop, and what its caller awaits."""
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def deliver() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    return Job(operation, deliver, loop, repeatable, locks), waiter
+
+
+def empty_job() -> Job[None]:
+    return Job(lambda session: None, lambda: None, None, repeatable=True)
+
+
+def outcome_of(job: Job[T]) -> T:
+    """Raises: what its operation raised, or what became of its batch."""
     if job.error is not None:
         raise job.error
     return cast("T", job.result)
+
+
+def closed() -> WorldClosedError:
+    return WorldClosedError("This World's database is closed")

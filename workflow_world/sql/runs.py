@@ -55,7 +55,9 @@ class SqlRunStore:
     async def write(self, intent: Intent) -> EventResult:
         verdict = None
         if intent.mostly_reads:
-            verdict = await self._database.read(lambda session: self.verdict(session, intent))
+            verdict = await self._database.glance(
+                lambda session: self.verdict(session, intent), whole=True
+            )
         if verdict is None or isinstance(verdict, Refusal) or verdict.writes:
             verdict = await self._database.write(
                 lambda session: self.decide(session, intent), locks=Locks(runs=(intent.run_id,))

@@ -38,6 +38,8 @@ _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
 _SETTLE_TRIES: Final = 8
 _JITTER: Final = 0.2
+_TURNS: Final = 2
+"""Of the event loop: in one deliveries begin, in the next those that are over are settled."""
 
 
 class Worker:
@@ -237,6 +239,11 @@ class Worker:
                 failures += 1
             if pause != 0:
                 await signal.wait(pause)
+            else:
+                # Deliveries that end at once leave their slots meanwhile, and their settlements go
+                # into the transaction of the claim that fills those.
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
 
     async def _claim(self, backend: Backend) -> float | None:
         """Fill the free slots. Returns: seconds until the next claim; None: when a slot is free."""

@@ -54,7 +54,7 @@ class Count:
         Session._execute = counted  # type: ignore[method-assign]
 
     def _watch(self, lane: Any, kind: Callable[[Any], str]) -> None:
-        transact = lane._transact
+        transact, finish = lane._transact, getattr(lane, "_at_once", None)
 
         def counted(jobs: Sequence[Any]) -> None:
             # The watcher's own look at the lane comes at its own times.
@@ -62,6 +62,15 @@ class Count:
             transact(jobs)
 
         lane._transact = counted
+        if finish is not None:
+
+            def at_once(jobs: Sequence[Any]) -> bool:
+                done: bool = finish(jobs)
+                if done:
+                    self.jobs.update(kind(job) for job in jobs)
+                return done
+
+            lane._at_once = at_once
 
 
 async def played(world: World, count: Count, steps: int) -> tuple[Counter[str], Counter[str]]:

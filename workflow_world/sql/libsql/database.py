@@ -108,7 +108,7 @@ class LibsqlDatabase(Database):
     async def read(self, operation: Operation[T]) -> T:
         return await self._reads.submit(operation)
 
-    async def glance(self, operation: Operation[T]) -> T:
+    async def glance(self, operation: Operation[T], *, whole: bool = False) -> T:
         return await self.read(operation)
 
     async def announce(self, free_all: Callable[[], Awaitable[int]]) -> Presence:

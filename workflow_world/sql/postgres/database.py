@@ -134,8 +134,8 @@ class PostgresDatabase(Database):
     async def read(self, operation: Operation[T]) -> T:
         return await self._reads.submit(operation)
 
-    async def glance(self, operation: Operation[T]) -> T:
-        return await self._glances.submit(operation)
+    async def glance(self, operation: Operation[T], *, whole: bool = False) -> T:
+        return await (self._reads if whole else self._glances).submit(operation)
 
     async def announce(self, free_all: Callable[[], Awaitable[int]]) -> Presence:
         return NoPresence()
