@@ -1,8 +1,9 @@
-"""Kill a process at fault points in turn: ``crash.py PLACE FOLDER SHARD SHARDS [SEED]``.
+"""A fault at fault points in turn: ``crash.py STORY FORM PLACE FOLDER SHARD SHARDS [SEED]``.
 
 This process imports everything once and forks one child per attempt. The child plays the tiny
-flow and is gone without notice when it reaches a fault point for the n-th time; another child plays
-on. One JSON line per attempt says what was left in the end; the first is of an undisturbed child.
+flow, or all operations. When it reaches a fault point for the n-th time it is gone without notice
+("kills"), or the statement raises and the World is closed ("fails"); another child plays on. One
+JSON line per attempt says what was left in the end; the first is of an undisturbed child.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import operations
 from servers.engines import Engine, attached
+from sqlalchemy import text
 from tiny_flow import RUN, Tiny
 
-from workflow_world import World, create_world, faults
+from workflow_world import BackendError, World, create_world, faults
+from workflow_world.sql import open_database
 
 KILLED, PATIENCE_S = 77, 30
+
+Story: TypeAlias = Callable[[str, Path], Coroutine[Any, Any, dict[str, Any]]]
 
 
 async def play(url: str, traces: Path) -> dict[str, Any]:
@@ -105,13 +111,13 @@ def forked(work: Callable[[], Any]) -> tuple[int, Any]:
     return os.waitstatus_to_exitcode(status), json.loads(text) if text else None
 
 
-def counted(url: str, traces: Path) -> dict[str, Any]:
+def counted(story: Story, url: str, traces: Path) -> dict[str, Any]:
     reached: list[str] = []
     with faults.armed(reached.append):
-        return {"state": asyncio.run(play(url, traces)), "points": reached}
+        return {"state": asyncio.run(story(url, traces)), "points": reached}
 
 
-def killed_at(url: str, traces: Path, point: str, nth: int) -> None:
+def killed_at(work: Coroutine[Any, Any, Any], point: str, nth: int) -> None:
     left = nth
 
     def kill(name: str) -> None:
@@ -121,11 +127,42 @@ def killed_at(url: str, traces: Path, point: str, nth: int) -> None:
             os._exit(KILLED)
 
     with faults.armed(kill):
-        asyncio.run(play(url, traces))
+        asyncio.run(work)
+
+
+async def failed_at(work: Coroutine[Any, Any, Any], point: str, nth: int) -> None:
+    """The statement there raises, in whatever thread; then the World is closed."""
+    left, loop, failed = nth, asyncio.get_running_loop(), asyncio.Event()
+
+    def fail(name: str) -> None:
+        nonlocal left
+        left -= name == point
+        if left == 0:
+            loop.call_soon_threadsafe(failed.set)
+            raise BackendError(f"{point} failed")
+
+    with faults.armed(fail):
+        both = asyncio.create_task(work), asyncio.create_task(failed.wait())
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        for task in both:
+            task.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+    if failed.is_set():
+        os._exit(KILLED)
+
+
+def fall_due(url: str) -> None:
+    """What waits for its next attempt does so no longer."""
+    engine = open_database(url, environ={}).engine
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE queue_messages SET available_at = 1 WHERE status='pending'")
+        )
+    engine.dispose()
 
 
 def chosen(points: list[str], seed: str | None) -> list[tuple[str, int]]:
-    """Points and when to die there: at each of their times, or with a seed at one of them."""
+    """Points and when to fail there: at each of their times, or with a seed at one of them."""
     times = sorted(Counter(points).items())
     if seed is None:
         return [(name, nth) for name, most in times for nth in range(1, most + 1)]
@@ -133,35 +170,53 @@ def chosen(points: list[str], seed: str | None) -> list[tuple[str, int]]:
     return [(name, chance.randint(1, most)) for name, most in times]
 
 
-def attempt(engine: Engine, traces: Path, point: str, nth: int) -> dict[str, Any]:
-    """Die there, and play on."""
+def attempt(
+    story: Story, form: str, engine: Engine, traces: Path, point: str, nth: int
+) -> dict[str, Any]:
+    """Meet the fault there, and play on."""
     with engine.database() as url:
-        code, _ = forked(lambda: killed_at(url, traces, point, nth))
+        if form == "kills":
+            code, _ = forked(lambda: killed_at(story(url, traces), point, nth))
+        else:
+            code, _ = forked(lambda: asyncio.run(failed_at(story(url, traces), point, nth)))
+            fall_due(url)
         engine.bury(url)
-        again, found = forked(lambda: asyncio.run(play(url, traces)))
+        again, found = forked(lambda: asyncio.run(story(url, traces)))
     return {
         "point": point,
         "nth": nth,
-        "killed": code == KILLED,
+        "met": code == KILLED,
         "code": again,
         "state": found,
     }
 
 
-def main(place: str, folder: Path, shard: int, shards: int, seed: str | None = None) -> None:
-    engine = attached(place)
+STORIES: dict[str, Story] = {"tiny": play, "operations": operations.play}
+
+
+def main(
+    story: str,
+    form: str,
+    place: str,
+    folder: str,
+    shard: str,
+    shards: str,
+    seed: str | None = None,
+) -> None:
+    engine, playing = attached(place), STORIES[story]
     with engine.database() as url:
         create_world(url)  # imports what the engine needs
-        _, undisturbed = forked(lambda: counted(url, folder / "undisturbed"))
+        _, undisturbed = forked(lambda: counted(playing, url, Path(folder) / "undisturbed"))
     print(json.dumps(undisturbed), flush=True)  # noqa: T201
-    for point, most in chosen(undisturbed["points"], seed)[shard::shards]:
-        nth, killed = most, False
-        while nth and not killed:
-            told = attempt(engine, folder / f"{point} {most} {nth}", point, nth)
+    for point, most in chosen(undisturbed["points"], seed)[int(shard) :: int(shards)]:
+        nth, met = most, False
+        while nth and not met:
+            traces = Path(folder) / f"{point} {most} {nth}"
+            told = attempt(playing, form, engine, traces, point, nth)
             print(json.dumps(told | {"chosen": most}), flush=True)  # noqa: T201
-            # Another order of the same work may reach a point less often; then nothing was killed.
-            nth, killed = nth // 2, told["killed"]
+            # Another order of the same work may reach a point less often; then nothing happened.
+            nth, met = nth // 2, told["met"]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
+    main(*sys.argv[1:])

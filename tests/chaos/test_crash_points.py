@@ -1,4 +1,5 @@
-"""A process that dies at any statement of a run: the next one ends the run as if nothing was."""
+"""A process that dies at any statement, or a statement that fails: the next process ends what was
+begun as if nothing had been."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,42 @@ from servers.engines import ENGINES, Running
 HERE = Path(__file__).parent
 EVERY_POINT = os.environ.get("CHAOS_POINTS") == "all"
 """On servers, too; else there one point of each name."""
-PARTS = [
-    (name, shard, shards)
-    for name in ENGINES
-    for shards in (4 if name == "sqlite" or EVERY_POINT else 2,)
-    for shard in range(shards if name != "libsql" or EVERY_POINT else 1)
-]
+ANY = {"before commit", "after commit"}
+STORIES = {
+    "tiny": {*ANY, "before end messages"},
+    "operations": {
+        *ANY,
+        *(f"before {what} message" for what in ("insert", "settle", "retry", "delete")),
+        *(f"before {what}" for what in ("extend lease", "free expired leases", "claim messages")),
+        *("before keep last claim", "before delete hooks of run", "before insert chunk"),
+    },
+}
+"""Names of points that a story must reach."""
 
 
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize(("name", "shard", "shards"), PARTS)
-def test_killed_at_every_fault_point(
-    tmp_path: Path, engines: Running, name: str, shard: int, shards: int
+def parts() -> Iterator[tuple[str, str, str, bool, int, int]]:
+    """Story, form, engine, whether at each time of each point, and a shard of how many."""
+    for story in STORIES:
+        for form in ("kills", "fails"):
+            for name in ENGINES:
+                every = EVERY_POINT or (story, form, name) == ("tiny", "kills", "sqlite")
+                shards = 4 if every else 2 if story == "tiny" and form == "kills" else 1
+                costly = name == "libsql" and not every
+                for shard in range(shards - 1 if costly else shards):
+                    yield story, form, name, every, shard, shards
+
+
+@pytest.mark.timeout(3600 if EVERY_POINT else 400)
+@pytest.mark.parametrize(("story", "form", "name", "every", "shard", "shards"), [*parts()])
+def test_a_fault_at_every_fault_point(
+    tmp_path: Path,
+    engines: Running,
+    story: str,
+    form: str,
+    name: str,
+    every: bool,
+    shard: int,
+    shards: int,
 ) -> None:
     environ = {
         key: text
@@ -35,10 +61,11 @@ def test_killed_at_every_fault_point(
     }
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
-    if name == "libsql" and not EVERY_POINT:
-        shard = seed % shards  # one half, for there they cost most
-    command = [HERE / "crash.py", engines(name).place, tmp_path, str(shard), str(shards)]
-    if name != "sqlite" and not EVERY_POINT:
+    if name == "libsql" and not every:
+        shard = seed % shards  # one half of one form, for there they cost most
+    place = engines(name).place
+    command = [HERE / "crash.py", story, form, place, tmp_path, str(shard), str(shards)]
+    if not every:
         command.append(str(seed))
     played = subprocess.run(  # our own script
         [sys.executable, *command],
@@ -46,19 +73,19 @@ def test_killed_at_every_fault_point(
         env={**environ, "PYTHONPATH": str(HERE.parent)},
         capture_output=True,
         text=True,
-        timeout=390,
+        timeout=3590 if EVERY_POINT else 390,
         check=False,
     )
     assert played.returncode == 0, played.stderr[-4000:]
     undisturbed, *attempts = map(json.loads, played.stdout.splitlines())
-    assert undisturbed["state"]["run"] == ["completed", "b'out'"]
-    assert undisturbed["state"]["messages"] == ["completed"]
-    points = {*undisturbed["points"]}
-    assert {"before commit", "after commit", "before end messages"} <= points
+    if story == "tiny":
+        assert undisturbed["state"]["run"] == ["completed", "b'out'"]
+        assert undisturbed["state"]["messages"] == ["completed"]
+    assert STORIES[story] <= {*undisturbed["points"]}
     wrong = [one for one in attempts if one["code"] != 0 or one["state"] != undisturbed["state"]]
     assert not wrong, f"{wrong}\n{played.stderr[-4000:]}"
     chosen = {(one["point"], one["chosen"]) for one in attempts}
-    reached = {(one["point"], one["chosen"]) for one in attempts if one["killed"]}
+    reached = {(one["point"], one["chosen"]) for one in attempts if one["met"]}
     # What only a lucky order of the same work reaches, an attempt may not reach at all.
     assert len(reached) >= 0.8 * len(chosen) > 0, chosen - reached
     print(f"{len(reached)} of {len(chosen)} points in {len(attempts)} attempts")  # noqa: T201

@@ -16,7 +16,7 @@ from workflow_world import Event, World, create_world
 from workflow_world.check import check
 
 HERE: Final = Path(__file__).parent
-STEPS: Final = {"chain": 8, "fan_out": 12, "naps": 3, "retries": 3}
+STEPS: Final = {"chain": 8, "fan_out": 12, "naps": 3, "retries": 3, "approval": 2, "story": 2}
 
 
 class Process:

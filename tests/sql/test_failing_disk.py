@@ -101,6 +101,44 @@ async def test_looking_at_the_version_in_a_read_only_folder(
     assert found == migrate.HEAD or ("SQLite: " in text and "\n" not in text)
 
 
+# --- gone ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_deleted_while_it_is_open(
+    make_world: MakeWorld, path: Path, replaced: bool
+) -> None:
+    """SQLite itself would go on writing to a file that nobody can open any more."""
+    world = make_world()
+    await create_run(world, "wrun_0")
+    kept = path.with_name("kept.db")
+    path.rename(kept)  # noqa: ASYNC240
+    if replaced:
+        shutil.copyfile(kept, path)
+    text = await refused(world)
+    assert str(path) in text
+    assert "deleted or replaced while it was open" in text
+    # Put back, it is used again; and nothing of what was refused is in it.
+    kept.replace(path)
+    await create_run(world, "wrun_2")
+    found = {run.run_id for run in (await world.runs.list()).data}
+    assert found == {"wrun_0", "wrun_2"}
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_after_a_deletion_a_new_world_begins_anew(make_world: MakeWorld, path: Path) -> None:
+    world = make_world()
+    await create_run(world, "wrun_0")
+    for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        name.unlink()
+    await refused(world)
+    await world.close()
+    another = make_world()
+    await create_run(another, "wrun_2")
+    assert [run.run_id for run in (await another.runs.list()).data] == ["wrun_2"]
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
 # --- full ------------------------------------------------------------------------------------
 
 

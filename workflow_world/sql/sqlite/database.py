@@ -25,7 +25,7 @@ from ..migrate import bring_up_to_date, check_version, version_of
 from ..near_lane import NearLane
 from ..tables import tables
 from .connections import Synchronous, engine_on, retrying, translated, use_wal
-from .locations import Location, prepare
+from .locations import Location, identity, prepare
 from .presence import FilePresence, announce
 from .session import SqliteSession
 from .watch import Watcher
@@ -88,6 +88,7 @@ class SqliteDatabase(Database):
         self._engine = engine_on(location, synchronous, engine)
         self._lane, self._watching = lane, watcher
         self._is_gone = False
+        self._file: tuple[int, int] | None = None
         self._start()
 
     def _start(self) -> None:
@@ -168,6 +169,7 @@ class SqliteDatabase(Database):
             self._disconnect()
             raise
         if self.location.path is not None:
+            self._file = identity(self.location.path)
             self._watcher = self._watching(self, self.location.path, self._watch_connection)
             self._watcher.start()
 
@@ -187,7 +189,7 @@ class SqliteDatabase(Database):
         self._writes.close()
         self._reads.close()
         with self._glance:
-            self._is_open = False
+            self._is_open, self._file = False, None
             self._disconnect()
         self._engine.dispose()
 
@@ -346,6 +348,7 @@ class SqliteDatabase(Database):
 
     def _commit(self, cursor: sqlite3.Cursor, take: _Take) -> None:
         faults.point("before commit")
+        self._check_place()
         # In memory there is no WAL: a commit waits for readers.
         take(lambda: cursor.execute("COMMIT"))
         if cursor.connection.total_changes != self._changes:
@@ -373,7 +376,19 @@ class SqliteDatabase(Database):
 
     # --- connections ---------------------------------------------------------------------
 
+    def _check_place(self) -> None:
+        """SQLite goes on in a file that was deleted, and whoever opens the place finds another.
+
+        Raises: BackendError.
+        """
+        if self._file is not None and identity(self.location.path) != self._file:
+            raise BackendError(
+                f"SQLite: {self.location.path} was deleted or replaced while it was open, and "
+                "nothing was written. Put the file back, or close the World and open another"
+            )
+
     def _connect(self) -> PoolProxiedConnection:
+        self._check_place()
         connection = self._engine.raw_connection()
         self._connections.append(connection)
         return connection

@@ -81,6 +81,15 @@ def prepare(path: Path, *, create: bool) -> None:
         raise BackendError(f"{path} is not a SQLite database: it was left as it is")
 
 
+def identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file is there now, whatever its name; None: none."""
+    try:
+        found = os.stat(path or "")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _path_of(text: str) -> str:
     scheme, _, rest = text.partition(":")
     if scheme.lower() == "file":
