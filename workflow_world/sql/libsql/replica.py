@@ -63,7 +63,7 @@ class ReplicaDatabase(LibsqlDatabase):
     async def read(self, operation: Operation[T]) -> T:
         return await self._local.submit(operation)
 
-    async def glance(self, operation: Operation[T]) -> T:
+    async def glance(self, operation: Operation[T], *, whole: bool = False) -> T:
         return await super().read(operation)
 
     def prepare(self) -> None:
