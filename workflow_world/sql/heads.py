@@ -21,7 +21,7 @@ MAX_STEP_INPUT: Final = 4096
 
 
 class Heads:
-    """Used by the lane's thread only."""
+    """Used by whoever runs a batch of the write lane: one thread at a time."""
 
     def __init__(self) -> None:
         self._version: int | None = None
