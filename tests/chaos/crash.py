@@ -137,7 +137,7 @@ async def failed_at(work: Coroutine[Any, Any, Any], point: str, nth: int) -> Non
     def fail(name: str) -> None:
         nonlocal left
         left -= name == point
-        if left == 0:
+        if name == point and left == 0:
             loop.call_soon_threadsafe(failed.set)
             raise BackendError(f"{point} failed")
 

@@ -173,7 +173,7 @@ class Operations:
         )
         while (await self._world.messages.get(taken.message_id)).status != "completed":
             for outcome in outcomes:
-                await self._settle_one(outcome)
+                await self._settle_one(run, outcome)
         await self._once(run, "run_completed", None, output=b"out")
         unwanted = await self._world.queue(
             FLOW, {"runId": run}, idempotency_key="unwanted", delay_seconds=10**6
@@ -184,13 +184,13 @@ class Operations:
         """A message without attempts left fails its run. It is delivered again, as asked for."""
         run = "wrun_given_up"
         await self._begin(run)
-        message_id = await self._world.queue(FLOW, {"runId": run}, idempotency_key="given up")
+        message_id = await self._only_message(run)
         while (await self._world.messages.get(message_id)).status not in ("failed", "completed"):
-            await self._settle_one(Failed(message="always"))
+            await self._settle_one(run, Failed(message="always"))
         if (await self._world.messages.get(message_id)).status == "failed":
             await self._world.messages.retry(message_id)
         while (await self._world.messages.get(message_id)).status != "completed":
-            await self._settle_one(Done())
+            await self._settle_one(run, Done())
 
     async def recover(self) -> None:
         """The sweep sends what a writer that died did not."""
@@ -199,20 +199,20 @@ class Operations:
         await upkeep.sweep(at_start=True)
         await self._once(run, "run_started")
         await self._once(run, "step_created", "step_1", stepName="s", input=b"in")
-        while await self._settle_one(Done()):
+        while await self._settle_one(run, Done()):
             pass
         self._clock.advance(1)
         await upkeep.sweep(at_start=True)
         await self._once(run, "step_completed", "step_1", result=b"out")
         await self._once(run, "run_completed", None, output=b"out")
-        while await self._settle_one(Done()):
+        while await self._settle_one(run, Done()):
             pass
 
     async def prune(self) -> None:
         """Of all messages one is left: it failed, and those are kept longer."""
-        if not (await self._world.messages.list(status="failed")).data:
-            await self._world.queue(FLOW, {"runId": "wrun_lost"}, idempotency_key="kept")
-        while await self._settle_one(Failed(message="always")):
+        run = "wrun_rival"
+        await self._only_message(run)
+        while await self._settle_one(run, Failed(message="always")):
             pass
         self._clock.advance(20 * 3600)
         await self._world._worker._upkeep.prune()
@@ -222,6 +222,13 @@ class Operations:
     async def _begin(self, run_id: str) -> None:
         await self._once(run_id, "run_created", None, **_CREATED, attributes={"a": "1"})
         await self._once(run_id, "run_started")
+
+    async def _only_message(self, run_id: str) -> str:
+        """Sent, unless it was before: one that failed leaves its key to others."""
+        sent = (await self._world.messages.list(run_id=run_id)).data
+        if sent:
+            return sent[0].message_id
+        return await self._world.queue(FLOW, {"runId": run_id})
 
     async def _once(self, run_id: str, kind: str, about: str | None = None, **data: object) -> None:
         """The event, unless it was written before this play."""
@@ -240,15 +247,19 @@ class Operations:
         if (step.status, step.attempt) == (status, attempt):
             await self._once(run_id, kind, "step_1", **data)
 
-    async def _settle_one(self, outcome: Outcome) -> bool:
-        """Claim a message, much later, and settle it. Returns: whether there was one."""
+    async def _settle_one(self, run_id: str, outcome: Outcome) -> bool:
+        """Claim the run's message, much later, and settle it. Returns: whether there was one.
+
+        What an interrupted play left for another run is given back.
+        """
         self._clock.advance(100)
-        claim = await self._store.claim(limit=1, lease=HOUR, serialize_runs=True, prefixes=None)
+        claim = await self._store.claim(limit=9, lease=HOUR, serialize_runs=True, prefixes=None)
         for message in claim.messages:
-            ended = settle(message, outcome, now=self._clock.now(), spread=0, limits=Limits())
+            due = outcome if message.run_id == run_id else Released()
+            ended = settle(message, due, now=self._clock.now(), spread=0, limits=Limits())
             intent = self._world._worker._failure_of_run(message, ended)
             await self._store.settle([(ended, intent)])
-        return bool(claim.messages)
+        return any(message.run_id == run_id for message in claim.messages)
 
 
 _CREATED: Final[Mapping[str, Any]] = {"deploymentId": "d", "workflowName": "w", "input": b"in"}

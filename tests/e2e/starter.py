@@ -25,6 +25,12 @@ async def ended(run_id: str) -> None:
         try:
             await world.runs.wait(run_id, timeout=60)
             return
+        except TimeoutError:
+            for event in (await world.events.list(run_id)).data:
+                print(event.created_at, event.event_type, event.correlation_id, file=sys.stderr)  # noqa: T201
+            for message in (await world.messages.list(run_id=run_id, limit=9)).data:
+                print(message, file=sys.stderr)  # noqa: T201
+            raise
         except workflow_world.BackendError as error:
             print(f"waiting again: {error}", file=sys.stderr, flush=True)  # noqa: T201
 

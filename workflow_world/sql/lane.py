@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar, cast
 
-from ..errors import WorldClosedError, WorldError
+from ..errors import BackendError, WorldClosedError, WorldError
 from .compiled import Session
-from .contention import Contended
-from .damage import CORRUPT
 
 T = TypeVar("T")
 Operation = Callable[[Session], T]
@@ -61,7 +59,8 @@ class Job(Generic[T]):
     ``loop`` is where the caller waits; None: ``deliver`` may be called from the lane's thread.
     ``repeatable`` says that a loss of power may undo it, for then it is simply done again.
     The operation may run twice. It raises domain errors (WorldError) before its first write, so
-    those are results and leave its neighbours alone.
+    those are results and leave its neighbours alone. Only what is the database's fault
+    (BackendError) may come later.
     """
 
     operation: Operation[T]
@@ -76,11 +75,9 @@ class Job(Generic[T]):
         self.result = self.error = None
         try:
             self.result = self.operation(session)
-        except Contended:
-            raise
+        except BackendError:
+            raise  # in the middle of things: what was written before is undone
         except WorldError as error:
-            if error.code == CORRUPT:
-                raise  # found in the middle of things: what was written before is undone
             self.error = error
 
 
