@@ -16,7 +16,7 @@ from servers.engines import ENGINES, Running
 
 HERE = Path(__file__).parent
 EVERY_POINT = os.environ.get("CHAOS_POINTS") == "all"
-"""On servers, too; else there one point of each name."""
+"""On servers, and of all stories and forms; else there points of each name, or of half of them."""
 ANY = {"before commit", "after commit"}
 STORIES = {
     "tiny": {*ANY, "before end messages"},
@@ -35,11 +35,18 @@ def parts() -> Iterator[tuple[str, str, str, bool, int, int]]:
     for story in STORIES:
         for form in ("kills", "fails"):
             for name in ENGINES:
-                every = EVERY_POINT or (story, form, name) == ("tiny", "kills", "sqlite")
-                shards = 4 if every else 2 if story == "tiny" and form == "kills" else 1
-                costly = name == "libsql" and not every
-                for shard in range(shards - 1 if costly else shards):
+                first = (story, form) == ("tiny", "kills")
+                every = EVERY_POINT or (first and name == "sqlite")
+                shards = 4 if every else 2
+                for shard in range(shards if every else halves(name, first)):
                     yield story, form, name, every, shard, shards
+
+
+def halves(name: str, first: bool) -> int:
+    """How many halves of the names are tried, where one costs much."""
+    if name == "libsql":
+        return int(first)
+    return 2 if name == "postgres" and first else 1
 
 
 @pytest.mark.timeout(3600 if EVERY_POINT else 400)
@@ -61,8 +68,8 @@ def test_a_fault_at_every_fault_point(
     }
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201
-    if name == "libsql" and not every:
-        shard = seed % shards  # one half of one form, for there they cost most
+    if not every and halves(name, (story, form) == ("tiny", "kills")) == 1:
+        shard = seed % shards
     place = engines(name).place
     command = [HERE / "crash.py", story, form, place, tmp_path, str(shard), str(shards)]
     if not every:

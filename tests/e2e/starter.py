@@ -23,7 +23,7 @@ async def ended(run_id: str) -> None:
     """Waits through outages, too."""
     while True:
         try:
-            await world.runs.wait(run_id, timeout=60)
+            await world.runs.wait(run_id, timeout=200)
             return
         except TimeoutError:
             for event in (await world.events.list(run_id)).data:

@@ -43,6 +43,6 @@ def test_killed_workers_lose_nothing(engines: Running, name: str, tmp_path: Path
             time.sleep(chance.uniform(*LIFE_S))
             workers.kill(victim)
             workers.start(victim)
-        results = starter.results(timeout=90)
+        results = starter.results(timeout=400)
         assert len(results) == kills * RUNS_PER_KILL
         asyncio.run(check_everything(url, results, tmp_path))
