@@ -58,8 +58,8 @@ class Job(Generic[T]):
 
     ``loop`` is where the caller waits; None: ``deliver`` may be called from the lane's thread.
     ``repeatable`` says that a loss of power may undo it, for then it is simply done again.
-    The operation may run twice. It raises domain errors (WorldError) before its first write, so
-    those are results and leave its neighbours alone. Only what is the database's fault
+    The operation may run more than once. It raises domain errors (WorldError) before its first
+    write, so those are results and leave its neighbours alone. Only what is the database's fault
     (BackendError) may come later.
     """
 
