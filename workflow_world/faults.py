@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-action: Callable[[str], None] | None = None
-"""None unless a test has armed the points; statements look here before they call ``point``."""
+_action: Callable[[str], None] | None = None
 
 
 def point(name: str) -> None:
     """Give an armed test the chance to fail here."""
-    if action is not None:
-        action(name)
+    if _action is not None:
+        _action(name)
 
 
 @contextmanager
-def armed(act: Callable[[str], None]) -> Generator[None]:
-    """Call ``act`` with the name of each fault point that is reached meanwhile."""
-    global action
-    before, action = action, act
+def armed(action: Callable[[str], None]) -> Generator[None]:
+    """Call ``action`` with the name of each fault point that is reached meanwhile."""
+    global _action
+    before, _action = _action, action
     try:
         yield
     finally:
-        action = before
+        _action = before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -36,10 +36,6 @@ class EventType:
     dates: tuple[str, ...] = ()
     correlated: bool = False
     creatable: bool = True
-    needs: frozenset[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "needs", frozenset(self.required))
 
 
 EVENT_TYPES: Final[Mapping[str, EventType]] = MappingProxyType(
@@ -94,16 +90,6 @@ WAKING_EVENTS: Final = ("step_completed", "step_failed", "hook_received", "wait_
 RUN_FINAL_EVENTS: Final = ("run_completed", "run_failed", "run_cancelled")
 
 _TEXTS: Final = frozenset({"deploymentId", "workflowName", "stepName", "token"})
-_CHECKED: Final = _TEXTS | {
-    "cancelReason",
-    "executionContext",
-    "errorCode",
-    "encryptionPublicKey",
-    "isWebhook",
-    "isSystem",
-    "allowReservedAttributes",
-}
-"""Keys whose values ``_check_values`` looks at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,18 +154,16 @@ def checked(run_id: str | None, event: NewEvent) -> NewEvent:
         raise InvalidRequestError(f"runId is required for {event.event_type} events")
     _check_id("runId", run_id)
     _check_id("correlationId", event.correlation_id)
-    if event.resume_id is not None or event.payload_digest is not None:
-        _check_id("resumeId", event.resume_id)
-        _check_id("payloadDigest", event.payload_digest)
+    _check_id("resumeId", event.resume_id)
+    _check_id("payloadDigest", event.payload_digest)
     _version(event.spec_version)
     if kind.correlated and event.correlation_id is None:
         raise InvalidRequestError(f"correlationId is required for {event.event_type} events")
     data = _clean(event.event_type, kind, event.event_data)
-    if not kind.needs <= data.keys():
-        missing = [key for key in kind.required if key not in data]
+    missing = [key for key in kind.required if key not in data]
+    if missing:
         raise InvalidRequestError(f"{event.event_type} events need {', '.join(missing)}")
-    if not _CHECKED.isdisjoint(data):
-        _check_values(event.event_type, data)
+    _check_values(event.event_type, data)
     return NewEvent(
         event_type=event.event_type,
         correlation_id=event.correlation_id,

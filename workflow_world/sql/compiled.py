@@ -146,9 +146,6 @@ class Session:
 
         Returns: the number of rows written.
         """
-        if faults.action is None:
-            self._execute(statement, values or more)
-            return self._cursor.rowcount
         faults.point(statement.before)
         self._execute(statement, values or more)
         count = self._cursor.rowcount
