@@ -16,7 +16,13 @@ from workflow_world.errors import BackendError, WorldClosedError
 from workflow_world.sql import open_backend
 from workflow_world.sql.compiled import Session
 from workflow_world.sql.database import Database
-from workflow_world.sql.near_lane import LONG_WAIT_S, LONGEST_PAUSE, MOST_AT_ONCE, NearLane, Pace
+from workflow_world.sql.near_lane import (
+    LONG_WAIT_S,
+    LONGEST_PAUSE,
+    MOST_AT_ONCE,
+    NearLane,
+    Throttle,
+)
 
 from .helpers import Held, Trace, adding, numbers, raw, scratch, within_patience
 
@@ -33,7 +39,7 @@ def table(database: Database, path: Path) -> None:
 @pytest.fixture
 async def near(database: Database, table: None, monkeypatch: pytest.MonkeyPatch) -> Database:
     """Its connection is made, and the disk is quick, whatever else the machine does."""
-    monkeypatch.setattr(Pace, "took", lambda pace, seconds: None)
+    monkeypatch.setattr(Throttle, "took", lambda throttle, seconds: None)
     await asyncio.to_thread(database.write_blocking, lambda session: None)
     return database
 
@@ -137,7 +143,7 @@ def test_an_interrupted_batch_is_whole_and_its_outcome_unknown(
     url: str, path: Path, point: str, stored: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal's handler may raise at any place."""
-    monkeypatch.setattr(Pace, "took", lambda pace, seconds: None)
+    monkeypatch.setattr(Throttle, "took", lambda throttle, seconds: None)
     backend = open_backend(url, environ={}, shared=False)
 
     def interrupt(name: str) -> None:
@@ -186,34 +192,34 @@ async def test_a_touch_begins_a_batch_unless_one_begins_anyway(near: Database) -
     assert lane._begun == begun + 1
 
 
-# --- the pace --------------------------------------------------------------------------------
+# --- the throttle ------------------------------------------------------------------------
 
 
-def outcome(pace: Pace, waits: list[float]) -> list[bool]:
+def outcome(throttle: Throttle, waits: list[float]) -> list[bool]:
     allowed = []
     for seconds in waits:
-        allowed.append(pace.allows())
+        allowed.append(throttle.allows())
         if allowed[-1]:
-            pace.took(seconds)
+            throttle.took(seconds)
     return allowed
 
 
 def test_a_quick_disk_never_pauses() -> None:
-    assert all(outcome(Pace(), [LONG_WAIT_S / 2] * 1000))
+    assert all(outcome(Throttle(), [LONG_WAIT_S / 2] * 1000))
 
 
 def test_one_long_wait_is_no_slow_disk() -> None:
-    assert all(outcome(Pace(), [0.0003, 5.0, *[0.0003] * 100]))
+    assert all(outcome(Throttle(), [0.0003, 5.0, *[0.0003] * 100]))
 
 
 def test_a_slow_disk_holds_up_one_batch_in_hundreds() -> None:
-    allowed = outcome(Pace(), [0.02] * 20_000)
+    allowed = outcome(Throttle(), [0.02] * 20_000)
     assert sum(allowed) < 20 + 20_000 / LONGEST_PAUSE
     assert sum(allowed[-LONGEST_PAUSE - 1 :]) >= 1, "but it is tried again"
 
 
 def test_a_disk_that_is_quick_again_is_forgiven() -> None:
-    pace = Pace()
-    outcome(pace, [0.02] * 1000)
-    allowed = outcome(pace, [0.0003] * 1000)
+    throttle = Throttle()
+    outcome(throttle, [0.02] * 1000)
+    allowed = outcome(throttle, [0.0003] * 1000)
     assert all(allowed[LONGEST_PAUSE + 1 :])

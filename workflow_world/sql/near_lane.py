@@ -40,7 +40,7 @@ LONGEST_PAUSE: Final = 256
 _TOUCHED_S: Final = 0.002
 
 
-class Pace:
+class Throttle:
     """Whether batches may hold up an event loop: not while they wait long on the average.
 
     Then they pause for some batches, and one tries again. The pause doubles each time, so that a
@@ -87,7 +87,7 @@ class NearLane(Lane):
         max_batch: int,
     ) -> None:
         super().__init__(name, transact, threads=1, max_batch=max_batch)
-        self._at_once, self._pace = at_once, Pace()
+        self._at_once, self._throttle = at_once, Throttle()
         self._turns: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         self._working = threading.Lock()
         self._pending = self._begun = 0
@@ -154,7 +154,7 @@ class NearLane(Lane):
         return (
             not self._pending  # who came first goes first
             and len(jobs) <= MOST_AT_ONCE
-            and self._pace.allows()
+            and self._throttle.allows()
             and self._working.acquire(blocking=False)
         )
 
@@ -163,11 +163,11 @@ class NearLane(Lane):
         began, computed = time.perf_counter(), time.thread_time()
         try:
             return self._at_once(jobs)
-        except BaseException as error:
+        except Exception as error:
             for job in jobs:
                 job.error = error
-            if isinstance(error, Exception):
-                return True
+            return True
+        except BaseException:
             # A signal's handler has raised between two statements, or behind the last.
             text = "The program was interrupted; whether this is stored is not known"
             for job in jobs:
@@ -176,7 +176,7 @@ class NearLane(Lane):
             raise
         finally:
             computed = time.thread_time() - computed
-            self._pace.took(time.perf_counter() - began - computed)
+            self._throttle.took(time.perf_counter() - began - computed)
 
     def _add(self, job: Job[Any]) -> None:
         self._pending += job.loop is not None
