@@ -300,7 +300,10 @@ async def test_b149_timeout_costs_an_attempt(make_world: MakeWorld) -> None:
     async with serving(Endpoint(never)) as endpoint:
         world = await calling(make_world, endpoint, http_timeout_s=0.05)
         message_id = await world.queue(QUEUE_NAME, {})
-        await message_that(world, message_id, lambda found: found.attempt > 1)
+        message = await message_that(
+            world, message_id, lambda found: was_tried(found) and found.attempt > 1
+        )
+    assert (message.status, message.attempt) == ("pending", 2)
     assert requests
 
 
