@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+from servers.engines import Running
 
 from workflow_world.backend import Backend
 from workflow_world.clock import Clock
-from workflow_world.sql import migrate, open_backend
+from workflow_world.sql import open_backend
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
 from workflow_world.testing.conformance.suite import *  # noqa: F403
@@ -22,16 +22,10 @@ def open_handle(clock):
 """
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sqlite") / "empty.db"
-    migrate.upgrade(f"file:{path}", environ={})
-    return path
-
-
 @pytest.fixture
-def url(empty: Path, tmp_path: Path) -> str:
-    return f"file:{shutil.copyfile(empty, tmp_path / 'w.db')}"
+def url(engines: Running) -> Iterator[str]:
+    with engines("sqlite").database() as found:
+        yield found
 
 
 @pytest.fixture
