@@ -63,7 +63,7 @@ class Count:
         LogCache._rows = rows_of  # type: ignore[method-assign]
 
     def _watch(self, lane: Any, kind: Callable[[Any], str]) -> None:
-        transact, finish = lane._transact, getattr(lane, "_at_once", None)
+        transact, at_once = lane._transact, getattr(lane, "_at_once", None)
 
         def counted(jobs: Sequence[Any]) -> None:
             # The watcher's own look at the lane comes at its own times.
@@ -71,15 +71,15 @@ class Count:
             transact(jobs)
 
         lane._transact = counted
-        if finish is not None:
+        if at_once is not None:  # only the write lane of a file has it
 
-            def at_once(jobs: Sequence[Any]) -> bool:
-                done: bool = finish(jobs)
+            def counted_at_once(jobs: Sequence[Any]) -> bool:
+                done: bool = at_once(jobs)
                 if done:
                     self.jobs.update(kind(job) for job in jobs)
                 return done
 
-            lane._at_once = at_once
+            lane._at_once = counted_at_once
 
 
 async def played(world: World, count: Count, steps: int) -> tuple[Counter[str], Counter[str]]:
