@@ -1,26 +1,23 @@
-"""A loopback TCP proxy that makes each round trip longer, and counts what goes through."""
+"""A loopback TCP proxy that makes each round trip longer.
+
+Unlike the tests' own, it delays what is sent in two parts once, not twice."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections import Counter
-
-_COUNTED = {"requests": b"POST /v", "commits": b"COMMIT"}
 
 
 class DelayingProxy:
     """A context manager: it listens on ``port`` within it, on a thread of its own.
 
-    Half of the seconds are added on the way there, half on the way back. ``counts`` holds how
-    often each of a few words was sent to the server.
+    Half of the seconds are added on the way there, half on the way back.
     """
 
-    def __init__(self, server_port: int, seconds: float = 0.0) -> None:
+    def __init__(self, server_port: int, seconds: float) -> None:
         self._server_port, self._seconds = server_port, seconds
         self.port = 0
-        self.counts = Counter[str]()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
@@ -47,25 +44,19 @@ class DelayingProxy:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(
-            self._pump(reader, back, counted=True), self._pump(there, writer, counted=False)
-        )
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
 
-    async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool
-    ) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         """What arrives goes on later, in order; the next may arrive meanwhile."""
         loop, late = asyncio.get_running_loop(), asyncio.Queue[tuple[float, bytes]]()
 
         async def read() -> None:
-            kept, data = b"", b"x"
+            data = b"x"
             while data:
                 try:
                     data = await source.read(1 << 16)
                 except OSError:
                     data = b""
-                if counted:
-                    kept = self._count(kept, data)
                 late.put_nowait((loop.time() + self._seconds / 2, data))
 
         reading = asyncio.create_task(read())
@@ -80,10 +71,3 @@ class DelayingProxy:
                 await sink.drain()
         reading.cancel()
         sink.close()
-
-    def _count(self, kept: bytes, data: bytes) -> bytes:
-        """Words may be cut by the end of a packet. Returns: what may be the begin of one."""
-        both = kept + data
-        for name, word in _COUNTED.items():
-            self.counts[name] += both.count(word) - kept.count(word)
-        return both[-(max(map(len, _COUNTED.values())) - 1) :]

@@ -10,14 +10,18 @@ from .plan import Sizes
 from .stores import PAYLOAD
 
 
-def run(workload: str, sizes: Sizes, directory: Path) -> dict[str, float]:
-    """Commits per second of one caller, as many as the workload has operations (at most 3,000)."""
-    count = {
+def operations(workload: str, sizes: Sizes) -> int:
+    """How many a workload has, each a commit here."""
+    return {
         "step_events_1": 3 * sizes.steps_alone,
         "step_events_50": 3 * sizes.callers * sizes.steps_each,
         "enqueue_50": sizes.callers * sizes.messages_each,
     }[workload]
-    count = min(count, 3_000)
+
+
+def run(workload: str, sizes: Sizes, directory: Path) -> dict[str, float]:
+    """Commits per second of one caller, as many as the workload has operations (at most 3,000)."""
+    count = min(operations(workload, sizes), 3_000)
     connection = sqlite3.connect(directory / "raw.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

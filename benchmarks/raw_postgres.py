@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from .plan import Sizes
+from .raw import operations
 from .stores import PAYLOAD, database_url
 
 _CONNECTIONS = 10
@@ -16,11 +17,7 @@ _CONNECTIONS = 10
 
 def run(workload: str, sizes: Sizes, directory: Path) -> dict[str, float]:
     """Commits per second, as many as the workload has operations."""
-    count = {
-        "step_events_1": 3 * sizes.steps_alone,
-        "step_events_50": 3 * sizes.callers * sizes.steps_each,
-        "enqueue_50": sizes.callers * sizes.messages_each,
-    }[workload]
+    count = operations(workload, sizes)
     connections = 1 if workload == "step_events_1" else _CONNECTIONS
     url = database_url(directory)
     with psycopg.connect(url, autocommit=True) as connection:

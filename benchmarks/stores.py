@@ -52,11 +52,12 @@ class OwnStore:
     """``workflow_world`` through its own API: on a SQLite file with ``synchronous=FULL``, or on the
     server that was settled for the directory.
 
-    ``options`` are those of ``create_world``.
+    ``url`` is another way to the same database; ``options`` are those of ``create_world``.
     """
 
-    def __init__(self, directory: Path, **options: Any) -> None:
-        self._url, self._options = database_url(directory), database_options(directory) | options
+    def __init__(self, directory: Path, url: str | None = None, **options: Any) -> None:
+        self._url = url or database_url(directory)
+        self._options = database_options(directory) | options
 
     async def open(self) -> None:
         from workflow_world import create_world
@@ -233,13 +234,6 @@ def database_options(directory: Path) -> dict[str, Any]:
 def _settled(directory: Path) -> dict[str, Any]:
     place = directory / PLACE
     return json.loads(place.read_text()) if place.exists() else {}
-
-
-def moved_store(directory: Path, url: str) -> OwnStore:
-    """On the same database by another URL."""
-    store = OwnStore(directory)
-    store._url = url
-    return store
 
 
 def own_store(directory: Path, **options: Any) -> OwnStore:
