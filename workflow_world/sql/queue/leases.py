@@ -40,16 +40,17 @@ class Leases(QueueBase):
     async def settle(
         self, settlements: Sequence[tuple[Settlement, Intent | None]]
     ) -> Sequence[bool]:
+        together = [one for one, intent in settlements if one.only_ends and intent is None]
         ended: list[str] = []
         held_back = False
 
         def settle_all(session: Session) -> list[bool]:
             nonlocal held_back
             ended.clear()
-            over = self._end(session, [one for one, _ in settlements if one.only_ends])
+            over = self._end(session, together)
             settled = [
                 one.message_id in over
-                if one.only_ends
+                if one.only_ends and intent is None
                 else self._settle(session, one, intent, ended)
                 for one, intent in settlements
             ]

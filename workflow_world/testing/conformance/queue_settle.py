@@ -10,10 +10,15 @@ import pytest
 
 from ... import faults
 from ...codec import decode
+from ...core.decide import intent_for
 from ...core.delivery import Again, Done, Failed, Limits, Released, Unreachable, dead, given_up
+from ...core.entities import ABSENT
+from ...core.events import NewEvent
+from ...core.rules import Owner
 from ...errors import WorldError
 from ...world import World
 from ..clock import ManualClock
+from .helpers import RUN, start_run
 from .queue_helpers import (
     MILLISECOND,
     QUEUE_NAME,
@@ -261,6 +266,27 @@ async def test_settlement_is_applied_once(world: World, clock: ManualClock) -> N
     assert await end(world, message, Done(), clock.now())
     assert not await end(world, message, Failed(message="late"), clock.now())
     assert (await world.messages.get(message_id)).status == "completed"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_held", [True, False])
+@pytest.mark.parametrize("outcome", [Done(), Failed(message="boom")], ids=["done", "failed"])
+async def test_settlement_brings_its_intent_along(
+    world: World, clock: ManualClock, outcome: Done | Failed, is_held: bool
+) -> None:
+    """However the delivery ends: written if the lease is held, and else not."""
+    await start_run(world)
+    message_id = await put(world, run_id=RUN)
+    message = await claim_one(world, message_id)
+    if not is_held:
+        clock.advance(31)
+        await claim_one(world, message_id)
+    failed = NewEvent(event_type="run_failed", event_data={"error": b"err"})
+    intent = intent_for(RUN, failed, owner=Owner(environment="development"))
+    assert await end(world, message, outcome, clock.now(), intent=intent) is is_held
+    expected = ("failed", b"err") if is_held else ("running", ABSENT)
+    run = await world.runs.get(RUN)
+    assert (run.status, run.error) == expected
 
 
 @pytest.mark.anyio
