@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import BackendError, WorldClosedError, WorldError
-from .compiled import Session
+from .compiled import Read, Session
 
 T = TypeVar("T")
 Operation = Callable[[Session], T]
@@ -32,12 +32,15 @@ class Locks:
         messages: rows that the operation changes, locked before when a batch has several.
         key: keeps operations of equal keys in one lane.
         stream: the stream that the operation locks and appends to.
+        ahead: tells what the operation reads of its locked runs, so that a batch may read all of
+            it at once. What has no ``place`` may change any run, and comes first in its batch.
     """
 
     runs: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     key: str = ""
     stream: str = ""
+    ahead: Callable[[], Sequence[Read]] | None = None
 
     @property
     def order(self) -> tuple[str, str]:

@@ -60,7 +60,8 @@ class SqlRunStore:
             )
         if verdict is None or isinstance(verdict, Refusal) or verdict.writes:
             verdict = await self._database.write(
-                lambda session: self.decide(session, intent), locks=Locks(runs=(intent.run_id,))
+                lambda session: self.decide(session, intent),
+                locks=Locks(runs=(intent.run_id,), ahead=lambda: self._reads_of_run(intent)),
             )
         if isinstance(verdict, Refusal):
             raise verdict.error
@@ -97,7 +98,7 @@ class SqlRunStore:
     ) -> Facts:
         needs, run_id, s = intent.needs, intent.run_id, self._statements
         if session.is_remote:
-            session.read_ahead(self._reads(run_id, needs, locked=locked))
+            session.read_ahead(self._reads(intent, locked=locked))
         run, last = self._run(session, run_id, needs, heads)
         step = hook = holder = resumed = None
         if needs.step_id is not None:
@@ -132,20 +133,25 @@ class SqlRunStore:
             resumed=resumed,
         )
 
-    def _reads(self, run_id: str, needs: Needs, *, locked: bool) -> list[Read]:
+    def _reads(self, intent: Intent, *, locked: bool) -> list[Read]:
         """All that ``_facts`` is going to read."""
-        s = self._statements
+        s, needs, reads = self._statements, intent.needs, self._reads_of_run(intent)
+        if needs.token is not None:
+            reads.append((s.token_holder, {"token": needs.token}))
+        if needs.leased is not None:
+            reads.append(self._holding.reading(needs.leased, locked=locked))
+        return reads
+
+    def _reads_of_run(self, intent: Intent) -> list[Read]:
+        """Those that nobody changes who has not locked the run."""
+        s, needs, run_id = self._statements, intent.needs, intent.run_id
         reads: list[Read] = [(s.run if needs.payloads else s.run_head, {"run_id": run_id})]
         if needs.step_id is not None:
             reads.append((s.step, {"run_id": run_id, "step_id": needs.step_id}))
         if needs.hook_id is not None:
             reads.append((s.hook, {"run_id": run_id, "hook_id": needs.hook_id}))
-        if needs.token is not None:
-            reads.append((s.token_holder, {"token": needs.token}))
         if needs.resume_id is not None:
             reads.append((s.resumed, {"run_id": run_id, "resume_id": needs.resume_id}))
-        if needs.leased is not None:
-            reads.append(self._holding.reading(needs.leased, locked=locked))
         if needs.related and needs.correlation_id is not None:
             about = {"run_id": run_id, "correlation_id": needs.correlation_id}
             reads.append((s.related(needs.related), about))

@@ -66,9 +66,9 @@ class _Batch:
 
     def together(self, session: LibsqlSession) -> None:
         self.count, until = 0, time.monotonic() + LOCKED_S
-        for job in self.jobs:
+        for job in session.ahead_of(self.jobs):
             self.count += 1
-            job.run(session)
+            session.run_job(job)
             if time.monotonic() > until:
                 break
 
@@ -79,7 +79,7 @@ class _Batch:
             self.count += 1
             session.savepoint()
             try:
-                job.run(session)
+                session.run_job(job)
                 session.flush()
             except Exception as error:
                 if not session.in_transaction or is_too_many(error):

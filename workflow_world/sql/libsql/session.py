@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from sqlalchemy.engine import Dialect
 
 from ... import faults, hrana
-from ..compiled import ProvingSession, Read, Row, Statement
+from ..compiled import Read, Row, Statement
+from ..lane import Job
+from ..remote import RemoteSession
 from ..server_clock import ServerClock
 from .connections import SERVER_TIME
 from .errors import is_too_many
@@ -21,15 +23,14 @@ class Another(Exception):
     """An operation reads again, so all that it reads needs a transaction."""
 
 
-class LibsqlSession(ProvingSession):
+class LibsqlSession(RemoteSession):
     """A transaction; its BEGIN rides with the first statement.
 
     ``careful`` is for a transaction that is run again because an answer was too large: nothing
     travels together then, and long lists come in parts.
     """
 
-    __slots__ = ("_ahead", "_careful", "_clock", "_connection", "_time")
-    is_remote: ClassVar[bool] = True
+    __slots__ = ("_careful", "_clock", "_connection", "_time")
 
     def __init__(
         self,
@@ -42,7 +43,6 @@ class LibsqlSession(ProvingSession):
     ) -> None:
         super().__init__(connection.cursor(), dialect, clock.now)
         self._connection, self._clock, self._careful = connection, clock, careful
-        self._ahead: dict[object, list[Row]] = {}
         self._time: hrana.Cursor | None = None
         if begin is not None:
             connection.execute(begin)
@@ -68,7 +68,6 @@ class LibsqlSession(ProvingSession):
 
     def undo(self) -> None:
         """All since the savepoint, which stays."""
-        self._ahead.clear()
         self._connection.execute("ROLLBACK TO one")
 
     def flush(self) -> None:
@@ -78,21 +77,18 @@ class LibsqlSession(ProvingSession):
 
     # --- statements ----------------------------------------------------------------------
 
+    def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
+        return self._fetch_all([self._bound(*read) for read in reads]) if reads else []
+
     def read_ahead(self, reads: Sequence[Read]) -> None:
-        self._ahead.clear()
-        if self._careful or not reads:
-            return
-        found = self._fetch_all([self._bound(*read) for read in reads])
-        for read, rows in zip(reads, found, strict=True):
-            self._ahead[_key(*read)] = rows
+        if not self._careful:
+            super().read_ahead(reads)
 
-    def one(self, statement: Statement, **values: Any) -> Row | None:
-        rows = self.all(statement, **values)
-        return rows[0] if rows else None
+    def _read_for(self, jobs: Sequence[Job[Any]], locks: Sequence[Read]) -> None:
+        if not self._careful:
+            super()._read_for(jobs, locks)
 
-    def all(self, statement: Statement, **values: Any) -> list[Row]:
-        if self._ahead and (found := self._ahead.pop(_key(statement, values), None)) is not None:
-            return found
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
         sql, parameters = self._bound(statement, values)
         if not self._careful:
             return self._fetch(sql, parameters)
@@ -188,6 +184,3 @@ class SingleSession(LibsqlSession):
             raise Another
         self._used = True
 
-
-def _key(statement: Statement, values: Mapping[str, Any]) -> object:
-    return statement, tuple(sorted(values.items()))

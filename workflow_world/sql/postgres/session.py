@@ -1,27 +1,38 @@
-"""A session that remembers whom to tell of its transaction, and how they are told."""
+"""A session that sends what it can in one pipeline, and remembers whom to tell of its transaction."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+import psycopg
 from sqlalchemy.engine import Dialect
 
-from ..compiled import Cursor, ProvingSession
+from ... import faults
+from ..compiled import Read, Row, Statement
+from ..remote import RemoteSession
+from .connections import Connection
 
 _MAX_PAYLOAD: Final = 7_900
 ALL: Final = "*"
 
 
-class PostgresSession(ProvingSession):
-    """See ``Session``. ``topics`` are what other processes are told after the commit."""
+class PostgresSession(RemoteSession):
+    """See ``Session``. Writes travel with the next statement whose answer somebody needs.
 
-    __slots__ = ("topics",)
+    ``topics`` are what other processes are told after the commit.
+    """
 
-    def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
-        super().__init__(cursor, dialect, now)
+    __slots__ = ("_connection", "_waiting", "topics")
+
+    def __init__(
+        self, connection: Connection, dialect: Dialect, now: Callable[[], datetime]
+    ) -> None:
+        super().__init__(connection.cursor(binary=True), dialect, now)
+        self._connection = connection
+        self._waiting: list[tuple[str, Any]] = []
         self.topics: set[str] = set()
 
     def listed(self, values: Iterable[str]) -> list[str]:
@@ -29,6 +40,62 @@ class PostgresSession(ProvingSession):
 
     def announce(self, topic: str) -> None:
         self.topics.add(topic)
+
+    def flush(self) -> None:
+        self._answers([])
+
+    def run(
+        self,
+        statement: Statement,
+        values: Mapping[str, Any] | tuple[Any, ...] = (),
+        /,
+        **more: Any,
+    ) -> int:
+        self._ahead.clear()
+        faults.point(statement.before)
+        (answer,) = self._answers([self._bound(statement, values or more)])
+        faults.point(statement.after)
+        return answer.rowcount
+
+    def send(
+        self,
+        statement: Statement,
+        values: Mapping[str, Any] | tuple[Any, ...] = (),
+        /,
+        **more: Any,
+    ) -> None:
+        self._ahead.clear()
+        faults.point(statement.before)
+        self._waiting.append(self._bound(statement, values or more))
+        faults.point(statement.after)
+
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        (answer,) = self._answers([self._bound(statement, values)])
+        return list[Row](answer.fetchall())
+
+    def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
+        if not reads:
+            return []
+        answers = self._answers([self._bound(*read) for read in reads])
+        return [list[Row](answer.fetchall()) for answer in answers]
+
+    def _answers(
+        self, statements: Sequence[tuple[str, Any]]
+    ) -> list[psycopg.Cursor[tuple[Any, ...]]]:
+        """What waits, then the statements, in one round trip.
+
+        Raises: the server's error with the first of all that failed.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting and len(statements) <= 1:
+            return [self._execute_one(*one) for one in statements]
+        with self._connection.pipeline():
+            for one in waiting:
+                self._execute_one(*one)
+            return [self._execute_one(*one) for one in statements]
+
+    def _execute_one(self, sql: str, values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        return self._connection.cursor(binary=True).execute(sql.encode(), values)
 
 
 def payload_of(origin: str, topics: set[str]) -> str:

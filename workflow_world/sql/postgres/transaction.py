@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 
 from ... import faults
 from ...errors import BackendError
-from ..compiled import Statement
+from ..compiled import Read, Statement
 from ..lane import Job
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Unreachable
 from ..server_clock import ServerClock
@@ -60,20 +60,22 @@ class Transactions:
         cursor = run_sql(connection, self._begin)
         milliseconds, number = _last_row(cursor)
         self._clock.learn(milliseconds)
-        session = PostgresSession(connection.cursor(binary=True), self._dialect, self._clock.now)
+        session = PostgresSession(connection, self._dialect, self._clock.now)
         return Transaction(self, connection, session, number)
 
     # --- locks ---------------------------------------------------------------------------
 
-    def lock(self, transaction: Transaction, jobs: Iterable[Job[Any]]) -> None:
+    def locks(self, jobs: Iterable[Job[Any]]) -> list[Read]:
         """Lock what the jobs are about, in an order that is the same for all: no two batches
         then wait for each other. A lone message is locked by the statement that changes it."""
         runs = {run_id for job in jobs for run_id in job.locks.runs}
         messages = {message_id for job in jobs for message_id in job.locks.messages}
+        reads = list[Read]()
         if runs:
-            transaction.session.all(self._lock_runs, ids=sorted(runs))
+            reads.append((self._lock_runs, {"ids": sorted(runs)}))
         if len(messages) > 1:
-            transaction.session.all(self._lock_messages, ids=sorted(messages))
+            reads.append((self._lock_messages, {"ids": sorted(messages)}))
+        return reads
 
     @cached_property
     def _lock_runs(self) -> Statement:
@@ -88,6 +90,7 @@ class Transactions:
     def commit(self, transaction: Transaction) -> None:
         """Raises: NotApplied, BackendError with code UNKNOWN_OUTCOME, the server's error."""
         session, connection = transaction.session, transaction.connection
+        session.flush()
         faults.point("before commit")
         notify = ""
         if session.topics and self._options.notifies:
@@ -145,7 +148,7 @@ class Transactions:
         proof = transaction.session.proof
         if proof is None:
             return False
-        session = PostgresSession(connection.cursor(binary=True), self._dialect, self._clock.now)
+        session = PostgresSession(connection, self._dialect, self._clock.now)
         return session.one(proof[0], **proof[1]) is not None
 
 
@@ -165,8 +168,10 @@ class Transaction:
     def execute(self, sql: str) -> None:
         run_sql(self.connection, sql)
 
-    def lock(self, jobs: Iterable[Job[Any]]) -> None:
-        self._owner.lock(self, list(jobs))
+    def run(self, jobs: Sequence[Job[Any]]) -> None:
+        """Their locks first, and what they read of locked runs."""
+        for job in self.session.ahead_of(jobs, self._owner.locks(jobs)):
+            self.session.run_job(job)
 
     def hurry(self) -> None:
         """From now on wait for a lock for a moment only."""

@@ -78,12 +78,7 @@ class Writes:
             faults.point("after commit")
 
     def _together(self, jobs: Sequence[Job[Any]]) -> None:
-        def run(transaction: Transaction) -> None:
-            transaction.lock(jobs)
-            for job in jobs:
-                job.run(transaction.session)
-
-        self._repeat(run)
+        self._repeat(lambda transaction: transaction.run(jobs))
 
     def _apart(self, jobs: Sequence[Job[Any]]) -> None:
         """The same batch once more, a savepoint around each, so that one failure is one failure."""
@@ -99,8 +94,8 @@ class Writes:
         transaction.execute("SAVEPOINT one")
         try:
             with translated():
-                transaction.lock([job])
-                job.run(transaction.session)
+                transaction.run([job])
+                transaction.session.flush()
         except Exception as error:
             if transaction.connection.closed:
                 raise

@@ -1,0 +1,80 @@
+"""Sessions on servers: several reads at once, and writes that wait for the next answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, TypeAlias
+
+from sqlalchemy.engine import Dialect
+
+from .compiled import Cursor, ProvingSession, Read, Row, Statement
+from .lane import Job
+
+_Known: TypeAlias = dict[object, list[Row]]
+
+
+class RemoteSession(ProvingSession):
+    """What was read ahead is there for whoever asks for it, once, until something is written."""
+
+    __slots__ = ("_ahead", "_of_jobs")
+    is_remote: ClassVar[bool] = True
+
+    def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
+        super().__init__(cursor, dialect, now)
+        self._ahead: _Known = {}
+        self._of_jobs: dict[int, _Known] = {}
+
+    def flush(self) -> None:
+        """Send what waits. Raises: the error of the first statement that failed."""
+        raise NotImplementedError
+
+    def read_ahead(self, reads: Sequence[Read]) -> None:
+        missing = [read for read in reads if _key(*read) not in self._ahead]
+        for read, rows in zip(missing, self._read_all(missing), strict=True):
+            self._ahead[_key(*read)] = rows
+
+    def ahead_of(
+        self, jobs: Sequence[Job[Any]], locks: Sequence[Read] = ()
+    ) -> Iterator[Job[Any]]:
+        """The jobs in turn, for ``run_job``. The locks come first; then what the jobs are going to
+        read of their runs is read for all of them at once."""
+        placeless = [job for job in jobs if not job.locks.place]
+        if placeless:
+            self._read_all(locks)
+            yield from placeless
+        self._read_for([job for job in jobs if job.locks.place], () if placeless else locks)
+        yield from [job for job in jobs if job.locks.place]
+
+    def run_job(self, job: Job[Any]) -> None:
+        self._ahead = self._of_jobs.pop(id(job), {})
+        job.run(self)
+
+    def _read_for(self, jobs: Sequence[Job[Any]], locks: Sequence[Read]) -> None:
+        """Of several about one run only for the first: the others find what it has written."""
+        runs, wanted = set[str](), list[tuple[int, Read]]()
+        for job in jobs:
+            if job.locks.ahead is not None and runs.isdisjoint(job.locks.runs):
+                wanted.extend((id(job), read) for read in job.locks.ahead())
+            runs.update(job.locks.runs)
+        found = self._read_all([*locks, *(read for _, read in wanted)])[len(locks) :]
+        self._of_jobs.clear()
+        for (job_id, read), rows in zip(wanted, found, strict=True):
+            self._of_jobs.setdefault(job_id, {})[_key(*read)] = rows
+
+    def one(self, statement: Statement, **values: Any) -> Row | None:
+        rows = self.all(statement, **values)
+        return rows[0] if rows else None
+
+    def all(self, statement: Statement, **values: Any) -> list[Row]:
+        if self._ahead and (found := self._ahead.pop(_key(statement, values), None)) is not None:
+            return found
+        return self._rows(statement, values)
+
+    def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
+        """In one round trip."""
+        raise NotImplementedError
+
+
+def _key(statement: Statement, values: Mapping[str, Any]) -> object:
+    return statement, tuple(sorted(values.items()))
