@@ -1,4 +1,4 @@
-"""``nox -s lint types tests migrations demo bench``: what CI checks, and the benchmarks."""
+"""``nox -s lint types tests servers migrations demo bench``: what CI checks, and benchmarks."""
 
 import argparse
 import tempfile
@@ -6,15 +6,22 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "migrations", "demo"]
+nox.options.sessions = ["lint", "types", "tests", "servers", "migrations", "demo"]
 nox.options.reuse_existing_virtualenvs = True
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
-    """The test suite; arguments go to pytest."""
+    """What runs in memory and on SQLite; arguments go to pytest."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "not servers", *session.posargs)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """The rest of the suite: the same and more on libSQL servers and on Postgres."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", "-m", "servers", *session.posargs)
 
 
 @nox.session
