@@ -16,7 +16,13 @@ from benchmarks.plan import BY_NAME, TINY
 from benchmarks.servers import NoServerError, Servers
 
 
-@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.name)
+ANYBODY = [
+    pytest.param(one, id=one.name, marks=[pytest.mark.servers] if one.server else [])
+    for one in CONTENDERS
+]
+
+
+@pytest.mark.parametrize("contender", ANYBODY)
 def test_every_workload_gives_its_measures(contender: Contender, tmp_path: Path) -> None:
     if contender.missing:
         pytest.skip(f"{contender.needs} is not installed: pip install {contender.needs}")
