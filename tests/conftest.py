@@ -16,14 +16,22 @@ SERVERS = {*ENGINES} - {"sqlite"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what needs a server: whole folders and files, suites of an engine, and its parameter."""
     for item in items:
-        place = item.path.relative_to(HERE)
-        suite = place.stem.removeprefix("test_").split("_")[0] if place.parts[0] == "conformance" else ""
-        parameters = getattr(item, "callspec", None)
-        named = {one for one in parameters.params.values() if isinstance(one, str)} if parameters else set()
-        if any(place.is_relative_to(one) for one in WITH_SERVERS) or SERVERS & {suite, *named}:
+        if _needs_server(item):
             item.add_marker("servers")
+
+
+def _needs_server(item: pytest.Item) -> bool:
+    """Whole folders and files, the suite of an engine, and what has one as its parameter."""
+    place = item.path.relative_to(HERE)
+    suite = place.stem.split("_")[1] if place.parts[0] == "conformance" else ""
+    call = getattr(item, "callspec", None)
+    given = () if call is None else call.params.values()
+    return (
+        any(place.is_relative_to(one) for one in WITH_SERVERS)
+        or suite in SERVERS
+        or any(isinstance(one, str) and one in SERVERS for one in given)
+    )
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from benchmarks.measure import MeasurementError, in_child
 from benchmarks.plan import BY_NAME, TINY
 from benchmarks.servers import NoServerError, Servers
 
-
 ANYBODY = [
     pytest.param(one, id=one.name, marks=[pytest.mark.servers] if one.server else [])
     for one in CONTENDERS

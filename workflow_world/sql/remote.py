@@ -34,9 +34,7 @@ class RemoteSession(ProvingSession):
         for read, rows in zip(missing, self._read_all(missing), strict=True):
             self._ahead[_key(*read)] = rows
 
-    def ahead_of(
-        self, jobs: Sequence[Job[Any]], locks: Sequence[Read] = ()
-    ) -> Iterator[Job[Any]]:
+    def ahead_of(self, jobs: Sequence[Job[Any]], locks: Sequence[Read] = ()) -> Iterator[Job[Any]]:
         """The jobs in turn, for ``run_job``. The locks come first; then what the jobs are going to
         read of their runs is read for all of them at once."""
         placeless = [job for job in jobs if not job.locks.place]
