@@ -1,4 +1,4 @@
-"""A session that sends what it can in one pipeline, and remembers whom to tell of its transaction."""
+"""A session that sends pipelines, and remembers whom to tell of its transaction."""
 
 from __future__ import annotations
 
