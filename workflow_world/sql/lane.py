@@ -33,7 +33,7 @@ class Locks:
         key: keeps operations of equal keys in one lane.
         stream: the stream that the operation locks and appends to.
         ahead: tells what the operation reads of its locked runs, so that a batch may read all of
-            it at once. What has no ``place`` may change any run, and comes first in its batch.
+            it at once. What has no ``place`` may change any run.
     """
 
     runs: tuple[str, ...] = ()

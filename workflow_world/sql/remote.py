@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, ClassVar, TypeAlias
 
 from sqlalchemy.engine import Dialect
@@ -36,13 +37,15 @@ class RemoteSession(ProvingSession):
 
     def ahead_of(self, jobs: Sequence[Job[Any]], locks: Sequence[Read] = ()) -> Iterator[Job[Any]]:
         """The jobs in turn, for ``run_job``. The locks come first; then what the jobs are going to
-        read of their runs is read for all of them at once."""
-        placeless = [job for job in jobs if not job.locks.place]
-        if placeless:
-            self._read_all(locks)
-            yield from placeless
-        self._read_for([job for job in jobs if job.locks.place], () if placeless else locks)
-        yield from [job for job in jobs if job.locks.place]
+        read of their runs is read for several at once, up to a job that may change any run."""
+        for has_place, group in groupby(jobs, key=lambda job: bool(job.locks.place)):
+            part = list(group)
+            if has_place:
+                self._read_for(part, locks)
+            else:
+                self._read_all(locks)
+            yield from part
+            locks = ()
 
     def run_job(self, job: Job[Any]) -> None:
         self._ahead = self._of_jobs.pop(id(job), {})
