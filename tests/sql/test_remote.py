@@ -1,0 +1,121 @@
+"""What a batch on a server reads ahead: for whom, when, and what nobody may trust any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.dialects import sqlite
+
+from workflow_world.sql.compiled import Read, Row, Session, Statement
+from workflow_world.sql.lane import Job, Locks
+from workflow_world.sql.remote import RemoteSession
+
+HEAD, STEP = Statement("load run head", text("SELECT 1")), Statement("load step", text("SELECT 2"))
+LOCK = Statement("lock runs", text("SELECT 3"))
+
+
+class Recording(RemoteSession):
+    """Answers each read with its number; ``trips`` are the names that were read together."""
+
+    def __init__(self) -> None:
+        super().__init__(None, sqlite.dialect(), lambda: datetime.now(UTC))  # type: ignore[arg-type]
+        self.trips: list[list[str]] = []
+        self.read = 0
+
+    def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
+        if reads:
+            self.trips.append([name_of(*read) for read in reads])
+        return [[self._answer()] for _ in reads]
+
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        self.trips.append([name_of(statement, values)])
+        return [self._answer()]
+
+    def _answer(self) -> Row:
+        self.read += 1
+        return (self.read,)
+
+
+def name_of(statement: Statement, values: Mapping[str, Any]) -> str:
+    return " ".join([statement.before.removeprefix("before "), *map(str, values.values())])
+
+
+def about(run_id: str) -> Job[Any]:
+    """Reads its run's head and a step, and returns both answers."""
+    head: Read = (HEAD, {"run_id": run_id})
+    step: Read = (STEP, {"run_id": run_id, "step_id": "s"})
+
+    def operation(session: Session) -> list[Row | None]:
+        session.read_ahead([head, step])
+        return [session.one(one, **values) for one, values in (head, step)]
+
+    locks = Locks(runs=(run_id,), ahead=lambda: [head])
+    return Job(operation, lambda: None, locks=locks)
+
+
+def placeless() -> Job[Any]:
+    return Job(lambda session: None, lambda: None)
+
+
+def played(session: Recording, jobs: list[Job[Any]], locks: Sequence[Read] = ()) -> None:
+    seen = []
+    for job in session.ahead_of(jobs, locks):
+        session.run_job(job)
+        seen.append(job)
+    assert seen == jobs
+
+
+def test_all_that_is_read_of_the_runs_comes_at_once_behind_the_locks() -> None:
+    session = Recording()
+    played(session, [about("a"), about("b")], [(LOCK, {"ids": "a b"})])
+    assert session.trips == [
+        ["lock runs a b", "load run head a", "load run head b"],
+        ["load step a s"],
+        ["load step b s"],
+    ]
+
+
+def test_the_second_about_a_run_finds_what_the_first_has_written() -> None:
+    session = Recording()
+    first, second = about("a"), about("a")
+    played(session, [first, second])
+    assert session.trips == [
+        ["load run head a"],
+        ["load step a s"],
+        ["load run head a", "load step a s"],
+    ]
+    assert (first.result, second.result) == ([(1,), (2,)], [(3,), (4,)])
+
+
+def test_nothing_is_read_ahead_of_what_may_change_any_run() -> None:
+    session = Recording()
+    played(session, [about("a"), placeless(), about("b")], [(LOCK, {"ids": "a b"})])
+    assert session.trips == [
+        ["lock runs a b", "load run head a"],
+        ["load step a s"],
+        ["load run head b"],
+        ["load step b s"],
+    ]
+
+
+def test_the_locks_come_first_also_where_nothing_is_read() -> None:
+    session = Recording()
+    played(session, [placeless(), about("a")], [(LOCK, {"ids": "a"})])
+    assert session.trips == [["lock runs a"], ["load run head a"], ["load step a s"]]
+
+
+def test_what_was_read_ahead_answers_once() -> None:
+    session = Recording()
+    session.read_ahead([(HEAD, {"run_id": "a"})])
+    assert [session.one(HEAD, run_id="a") for _ in range(2)] == [(1,), (2,)]
+
+
+def test_what_another_job_left_unread_is_forgotten() -> None:
+    session = Recording()
+    left = Job(lambda session: None, lambda: None, locks=about("a").locks)
+    later = about("a")
+    played(session, [left, later])
+    assert later.result == [(2,), (3,)]
