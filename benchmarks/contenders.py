@@ -99,7 +99,7 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender(
         "raw",
         "sqlite3, a commit each",
-        ("step_events_1", "step_events_50", "enqueue_50"),
+        ("step_events_1", "step_events_50", "enqueue_50", "pick_up"),
         "sqlite3",
     ),
     Contender("httpx", "one plain httpx.AsyncClient", ("callbacks",), "httpx"),
