@@ -32,7 +32,7 @@ async def play(name: str) -> None:
     world = None if name.startswith("own_") else workflow_world.install()
     flow = importlib.import_module(f"flows.{name}")
     world = world or flow.world
-    async with asyncio.timeout(60), world:
+    async with asyncio.timeout(150), world:
         await flow.scenario(world)
 
 

@@ -31,7 +31,7 @@ def test_the_flow_plays_to_its_end(flow: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=200,
         check=False,
     )
     assert played.returncode == 0, played.stderr[-6000:]
