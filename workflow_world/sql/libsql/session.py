@@ -183,4 +183,3 @@ class SingleSession(LibsqlSession):
         if self._used:
             raise Another
         self._used = True
-

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from ...errors import BackendError, WorldClosedError
 from ..forks import leave_alone
 from ..outages import Unreachable
+from .arrays import DUMPERS
 from .errors import connect_error, is_lost
 from .location import Location
 from .options import Options
@@ -62,6 +63,8 @@ class Connector:
             raise
         # One type for all whole numbers, so that a statement is prepared once.
         connection.adapters.register_dumper(int, Int8Dumper)
+        for array, dumper in DUMPERS:
+            connection.adapters.register_dumper(array, dumper)
         return connection
 
     def engine(self) -> Engine:
