@@ -19,7 +19,7 @@ from workflow_world.clock import SYSTEM_CLOCK
 from workflow_world.errors import WorldError
 from workflow_world.sql.compiled import Read, Statement
 from workflow_world.sql.postgres.arrays import DUMPERS
-from workflow_world.sql.postgres.connections import Connection
+from workflow_world.sql.postgres.connections import Connection, give_up_after
 from workflow_world.sql.postgres.session import AS_EVER, IN_ORDER, PostgresSession
 from workflow_world.sql.postgres.sets import MOST_BYTES, Sets
 from workflow_world.sql.queue.statements import QueueStatements
@@ -42,6 +42,7 @@ Write: TypeAlias = tuple[Statement, tuple[Any, ...]]
 @pytest.fixture
 def connection(server: postgres.Server, name: str) -> Iterator[Connection]:
     with psycopg.connect(server.url(name), autocommit=True) as found:
+        give_up_after(found, 60)
         for array, dumper in DUMPERS:
             found.adapters.register_dumper(array, dumper)
         yield found

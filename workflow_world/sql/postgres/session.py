@@ -13,7 +13,7 @@ from ... import faults
 from ..compiled import Read, Row, Statement
 from ..remote import RemoteSession
 from .arrays import Texts
-from .connections import Connection
+from .connections import Connection, pipeline
 from .sets import Reading, Sets, Sql, Waiting
 
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -145,7 +145,7 @@ class PostgresSession(RemoteSession):
         waiting = self._waiting.take() if self._waiting else []
         if len(before) + len(waiting) + len(statements) <= 1:
             return [self._send(*one) for one in (*waiting, *statements)][len(waiting) :]
-        with self._connection.pipeline():
+        with pipeline(self._connection):
             opened = [self._send(*one, False) for one in before]
             for one in waiting:
                 self._send(*one, False)

@@ -20,7 +20,7 @@ from ..outages import UNKNOWN_OUTCOME, NotApplied, Unreachable
 from ..server_clock import ServerClock
 from ..tables import Tables
 from .arrays import Texts
-from .connections import Connection, run_sql
+from .connections import Connection, local_timeouts, run_sql
 from .errors import is_lost
 from .options import Options
 from .session import PostgresSession, payload_of, quoted
@@ -55,9 +55,7 @@ class Transactions:
             number = "NULL"
         asked = [f"{SERVER_TIME}, {number}"]
         if options.transaction_pooler:
-            asked.extend(
-                f"set_config('{name}', '{ms}', true)" for name, ms in options.timeouts.items()
-            )
+            asked.append(local_timeouts(options))
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
         self._opening = begin.encode(), ", ".join(asked).encode()
         self._sets = Sets(dialect)
