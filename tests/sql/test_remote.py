@@ -52,7 +52,7 @@ def about(run_id: str) -> Job[Any]:
         session.read_ahead([head, step])
         return [session.one(one, **values) for one, values in (head, step)]
 
-    locks = Locks(runs=(run_id,), ahead=lambda: [head])
+    locks = Locks(runs=(run_id,), ahead=lambda _: [head])
     return Job(operation, lambda: None, locks=locks)
 
 

@@ -51,7 +51,15 @@ class Statement:
 
     ``name`` is in its fault points. ``names`` are the parameters in the order in which a tuple
     of values gives them. ``postgresql`` is the statement in that dialect, where it differs.
+    ``forms`` is what an engine makes of it and keeps.
+    ``row`` are those that are the key of the one row that it writes: several such with different
+    keys may be sent as one.
+    ``in_order``: it has to find the first rows by an index that has their order, also when the
+    planner expects so few that it would rather sort them all.
+    ``is_fixed``: it is one of a few, which engines may prepare at once.
     """
+
+    is_fixed = True
 
     def __init__(
         self,
@@ -60,9 +68,13 @@ class Statement:
         names: tuple[str, ...] = (),
         *,
         postgresql: ClauseElement | None = None,
+        row: tuple[str, ...] = (),
+        in_order: bool = False,
     ) -> None:
         self.before, self.after = f"before {name}", f"after {name}"
-        self.names = names
+        self.names, self.row, self.in_order = names, row, in_order
+        self.row_places = tuple(map(names.index, row))
+        self.forms: dict[object, Any] = {}
         self.element, self._postgresql = element, postgresql
         self._compiled: dict[str, tuple[str, tuple[str, ...] | None, dict[str, Any]]] = {}
 
@@ -70,13 +82,7 @@ class Statement:
         """SQL text, parameter order (None: by name) and the values bound in the statement."""
         found = self._compiled.get(dialect.name)
         if found is None:
-            element = self.element
-            if self._postgresql is not None and dialect.name == "postgresql":
-                element = self._postgresql
-            compiled = cast(
-                "SQLCompiler",
-                element.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}),
-            )
+            compiled = self.compiled(dialect)
             order = tuple(compiled.positiontup or ()) if compiled.positional else None
             required = {name for name, bind in compiled.binds.items() if bind.required}
             params = compiled.params or {}
@@ -84,6 +90,20 @@ class Statement:
             found = (str(compiled), order, constants)
             self._compiled[dialect.name] = found
         return found
+
+    def compiled(self, dialect: Dialect) -> SQLCompiler:
+        element = self.element
+        if self._postgresql is not None and dialect.name == "postgresql":
+            element = self._postgresql
+        return cast(
+            "SQLCompiler",
+            element.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}),
+        )
+
+    @cached_property
+    def table(self) -> str:
+        """Of a statement that writes: where to."""
+        return str(cast("Insert", self.element).table)
 
     @cached_property
     def writes_one(self) -> bool:
@@ -162,6 +182,11 @@ class Session:
         """``run``, where nobody asks how many rows were written."""
         self.run(statement, values, **more)
 
+    def put(self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...], /) -> bool:
+        """Insert one row. Returns: False when another transaction was first and nothing is
+        written, which is rare."""
+        return bool(self.run(statement, values))
+
     def _execute(self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...]) -> None:
         self._cursor.execute(*self._bound(statement, values))
 
@@ -199,7 +224,9 @@ class ProvingSession(Session):
 
 def adhoc(name: str, element: ClauseElement) -> Statement:
     """A statement that is built for one use, such as a list with its filters."""
-    return Statement(name, element)
+    statement = Statement(name, element)
+    statement.is_fixed = False
+    return statement
 
 
 def insert_or_nothing(table: Table) -> ClauseElement:

@@ -31,6 +31,10 @@ class Holding:
         """What ``token`` reads."""
         return self._kept if locked else self._token, {"message_id": message_id}
 
+    def kept(self, message_id: str | None) -> tuple[str, Read] | None:
+        """``Locks.lease`` of an operation that checks the lease on this message."""
+        return None if message_id is None else (message_id, self.reading(message_id, locked=True))
+
     def check(self, session: Session, lease: Lease | None) -> None:
         """Raises: LeaseLostError when there is a lease and it is not the message's any more."""
         if lease is not None and self.token(session, lease.message_id) != lease.token:

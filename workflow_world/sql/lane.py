@@ -32,15 +32,23 @@ class Locks:
         messages: rows that the operation changes, locked before when a batch has several.
         key: keeps operations of equal keys in one lane.
         stream: the stream that the operation locks and appends to.
-        ahead: tells what the operation reads of its locked runs, so that a batch may read all of
-            it at once. What has no ``place`` may change any run.
+        ahead: tells what the operation reads first, so that a batch may read all of it at once:
+            of its locked runs and messages, or what it may as well have read a moment earlier.
+            What has no ``place`` may change anything.
+        lease: a message that the operation does not let go, and how that is read.
     """
 
     runs: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     key: str = ""
     stream: str = ""
-    ahead: Callable[[], Sequence[Read]] | None = None
+    ahead: Callable[[Session], Sequence[Read]] | None = None
+    lease: tuple[str, Read] | None = None
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What the operation changes, or looks for."""
+        return (*self.runs, *self.messages, self.place)
 
     @property
     def order(self) -> tuple[str, str]:

@@ -52,12 +52,19 @@ class RemoteSession(ProvingSession):
         job.run(self)
 
     def _read_for(self, jobs: Sequence[Job[Any]], locks: Sequence[Read]) -> None:
-        """Of several about one run only for the first: the others find what it has written."""
-        runs, wanted = set[str](), list[tuple[int, Read]]()
+        """Of several about the same only for the first: the others find what it has written."""
+        before, wanted = set[str](), list[tuple[int, Read]]()
+        leases = list[tuple[str, int, Read]]()
         for job in jobs:
-            if job.locks.ahead is not None and runs.isdisjoint(job.locks.runs):
-                wanted.extend((id(job), read) for read in job.locks.ahead())
-            runs.update(job.locks.runs)
+            about = job.locks
+            if about.ahead is not None and before.isdisjoint(about.subjects):
+                wanted.extend((id(job), read) for read in about.ahead(self))
+            if about.lease is not None and about.lease[0] not in before:
+                leases.append((about.lease[0], id(job), about.lease[1]))
+            before.update(about.subjects)
+        # Those lock rows: last, and in an order that is the same for all.
+        leases.sort(key=lambda one: one[0])
+        wanted.extend((job_id, read) for _, job_id, read in leases)
         found = self._read_all([*locks, *(read for _, read in wanted)])[len(locks) :]
         self._of_jobs.clear()
         for (job_id, read), rows in zip(wanted, found, strict=True):

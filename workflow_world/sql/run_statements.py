@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from ..core.decision import RUN_CHANGES, STEP_CHANGES
-from .compiled import Statement, insert_or_nothing, one_of
+from .compiled import Statement, adhoc, insert_or_nothing, one_of
 from .damage import RUN_WIDTH
 from .tables import ONCE, UNFINISHED, Tables
 
@@ -172,7 +172,13 @@ class RunStatements:
     @cached_property
     def insert_run(self) -> Statement:
         runs = self.t.runs
-        return Statement("insert run", insert(runs), postgresql=insert_or_nothing(runs))
+        return Statement(
+            "insert run",
+            insert(runs),
+            tuple(runs.columns.keys()),
+            postgresql=insert_or_nothing(runs),
+            row=("run_id",),
+        )
 
     @cached_property
     def update_run(self) -> Statement:
@@ -182,12 +188,16 @@ class RunStatements:
             update(runs)
             .where(runs.c.run_id == bindparam("run_id"))
             .values({name: bindparam(f"v_{name}") for name in RUN_CHANGES}),
+            (*(f"v_{name}" for name in RUN_CHANGES), "run_id"),
+            row=("run_id",),
         )
 
     @cached_property
     def insert_step(self) -> Statement:
         steps = self.t.steps
-        return Statement("insert step", insert(steps), tuple(steps.columns.keys()))
+        return Statement(
+            "insert step", insert(steps), tuple(steps.columns.keys()), row=("run_id", "step_id")
+        )
 
     @cached_property
     def update_step(self) -> Statement:
@@ -198,12 +208,14 @@ class RunStatements:
             .where(steps.c.run_id == bindparam("run_id"), steps.c.step_id == bindparam("step_id"))
             .values({name: bindparam(f"v_{name}") for name in STEP_CHANGES}),
             (*(f"v_{name}" for name in STEP_CHANGES), "run_id", "step_id"),
+            row=("run_id", "step_id"),
         )
 
     @cached_property
     def insert_event(self) -> Statement:
         events = self.t.events
-        return Statement("insert event", insert(events), tuple(events.columns.keys()))
+        names = tuple(events.columns.keys())
+        return Statement("insert event", insert(events), names, row=("run_id", "position"))
 
     @cached_property
     def insert_hook(self) -> Statement:
@@ -302,7 +314,5 @@ class RunStatements:
 
     def runs_by_id(self, run_ids: list[str]) -> Statement:
         runs = self.t.runs
-        return Statement(
-            "read runs",
-            select(*columns(runs, width=RUN_WIDTH)).where(runs.c.run_id.in_(run_ids)),
-        )
+        chosen = select(*columns(runs, width=RUN_WIDTH))
+        return adhoc("read runs", chosen.where(runs.c.run_id.in_(run_ids)))

@@ -61,7 +61,11 @@ class SqlRunStore:
         if verdict is None or isinstance(verdict, Refusal) or verdict.writes:
             verdict = await self._database.write(
                 lambda session: self.decide(session, intent),
-                locks=Locks(runs=(intent.run_id,), ahead=lambda: self._reads_of_run(intent)),
+                locks=Locks(
+                    runs=(intent.run_id,),
+                    ahead=lambda _: self._reads_of_run(intent),
+                    lease=self._holding.kept(intent.needs.leased),
+                ),
             )
         if isinstance(verdict, Refusal):
             raise verdict.error
@@ -211,7 +215,7 @@ class SqlRunStore:
         for number, (statement, values) in enumerate(writes):
             if number >= firsts:
                 session.send(statement, values)
-            elif not session.run(statement, values):
+            elif not session.put(statement, values):
                 if number:
                     raise contended(f"run {run_id!r}")
                 return False

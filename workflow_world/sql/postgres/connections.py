@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from ...errors import BackendError, WorldClosedError
 from ..forks import leave_alone
 from ..outages import Unreachable
+from .arrays import DUMPERS
 from .errors import connect_error, is_lost
 from .location import Location
 from .options import Options
@@ -49,7 +50,10 @@ class Connector:
                 connection.prepare_threshold = None
             else:
                 connection.prepared_max = _PREPARED
-                run_sql(connection, set_timeouts("SET", self._options))
+                timeouts = (
+                    f"SET {name} = {value}" for name, value in self._options.timeouts.items()
+                )
+                run_sql(connection, "; ".join(timeouts))
         except psycopg.Error as error:
             lost = is_lost(error, connection)
             connection.close()
@@ -62,6 +66,8 @@ class Connector:
             raise
         # One type for all whole numbers, so that a statement is prepared once.
         connection.adapters.register_dumper(int, Int8Dumper)
+        for array, dumper in DUMPERS:
+            connection.adapters.register_dumper(array, dumper)
         return connection
 
     def engine(self) -> Engine:
@@ -105,19 +111,53 @@ class Connector:
         return connect_error(error, self._location.label, self._location.secrets)
 
 
-def give_up_after(connection: Connection, seconds: float) -> None:
-    """From now on the connection is closed when the server says nothing for so long.
+class Waiter:
+    """How a connection waits: not for ever, and not at all while statements are gathered.
 
     The server ends a statement that takes too long, and says so: silence means that it cannot be
     reached any more, though nobody said so, and a lane would wait for ever. Keepalives do not
-    notice it when something in between still answers them.
+    notice it when something in between still answers them. So the connection is closed when
+    nothing came for ``seconds``.
     """
-    plain = connection.wait
 
-    def wait(waiting: Any, *arguments: Any, **named: Any) -> Any:
-        return plain(_bounded(waiting, connection, seconds), *arguments, **named)
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        self._connection, self._seconds = connection, seconds
+        self._plain, self._gathers = connection.wait, False
 
-    connection.wait = cast("Any", wait)  # type: ignore[method-assign]
+    def __call__(self, waiting: Any, *arguments: Any, **named: Any) -> Any:
+        if self._gathers:
+            # Up to where it would send. What it has queued goes when the pipeline ends.
+            next(waiting, None)
+            waiting.close()
+            return None
+        bounded = _bounded(waiting, self._connection, self._seconds)
+        return self._plain(bounded, *arguments, **named)
+
+    @contextlib.contextmanager
+    def pipeline(self) -> Generator[None]:
+        """Statements that are executed inside are sent at once when it ends, which costs much less
+        than to send each. Their answers are there afterwards.
+
+        Raises: the error of the first that failed; none of those behind it was run.
+        """
+        with self._connection.pipeline():
+            self._gathers = True
+            try:
+                yield
+            finally:
+                self._gathers = False
+
+
+def give_up_after(connection: Connection, seconds: float) -> None:
+    """Have the connection wait by a ``Waiter``."""
+    connection.wait = cast("Any", Waiter(connection, seconds))  # type: ignore[method-assign]
+
+
+def pipeline(connection: Connection) -> contextlib.AbstractContextManager[None]:
+    """See ``Waiter.pipeline``."""
+    waiter = connection.wait
+    assert isinstance(waiter, Waiter)
+    return waiter.pipeline()
 
 
 def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[Any, Any, Any]:
@@ -141,9 +181,11 @@ def run_sql(connection: Connection, sql: str) -> psycopg.Cursor[tuple[Any, ...]]
     return connection.execute(sql.encode(), prepare=False)
 
 
-def set_timeouts(command: str, options: Options) -> str:
-    """``SET`` for the connection, or ``SET LOCAL`` for the transaction."""
-    return "; ".join(f"{command} {name} = {value}" for name, value in options.timeouts.items())
+def local_timeouts(options: Options) -> str:
+    """What sets the timeouts of a transaction, as columns of a SELECT."""
+    return ", ".join(
+        f"set_config('{name}', '{value}', true)" for name, value in options.timeouts.items()
+    )
 
 
 class Pool:

@@ -30,7 +30,7 @@ from .writes import Writes
 
 T = TypeVar("T")
 
-_MAX_LANES: Final = 4
+_MAX_LANES: Final = 2
 _MAX_READERS: Final = 4
 _MAX_BATCH: Final = 256
 

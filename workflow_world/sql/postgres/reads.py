@@ -10,13 +10,14 @@ import psycopg
 from sqlalchemy.engine import Dialect
 
 from ...errors import WorldClosedError
-from ..compiled import Session
 from ..lane import Job
 from ..outages import Unreachable
 from ..server_clock import ServerClock
-from .connections import Connection, Pool, run_sql, set_timeouts
+from .connections import Connection, Pool, local_timeouts, run_sql
 from .errors import translated
 from .options import Options
+from .session import PostgresSession
+from .sets import Sets
 from .writes import repeated
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -26,10 +27,11 @@ class Reads:
     """The read lanes' work. A read may always be done again."""
 
     def __init__(self, pool: Pool, dialect: Dialect, clock: ServerClock, options: Options) -> None:
-        self._pool, self._dialect, self._clock = pool, dialect, clock
+        self._pool, self._sets, self._clock = pool, Sets(dialect), clock
         self._pooler = options.transaction_pooler
-        local = f"; {set_timeouts('SET LOCAL', options)}" if self._pooler else ""
-        self._begin = _BEGIN + local
+        self._opening = [_BEGIN.encode()]
+        if self._pooler:
+            self._opening.append(f"SELECT {local_timeouts(options)}".encode())
 
     def look(self, jobs: Sequence[Job[Any]]) -> None:
         """All of them in one transaction; if one fails, each in its own."""
@@ -65,16 +67,15 @@ class Reads:
             job.error = error
 
     def _in_transaction(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
-        run_sql(connection, self._begin)
+        session = self._session(connection, self._opening)
         try:
-            session = self._session(connection)
             for job in jobs:
                 job.run(session)
-            run_sql(connection, "COMMIT")
+            session.end(["COMMIT"])
         except psycopg.Error:
             if not connection.closed:
                 run_sql(connection, "ROLLBACK")
             raise
 
-    def _session(self, connection: Connection) -> Session:
-        return Session(connection.cursor(binary=True), self._dialect, self._clock.now)
+    def _session(self, connection: Connection, opening: Sequence[bytes] = ()) -> PostgresSession:
+        return PostgresSession(connection, self._sets, self._clock.now, opening=opening)

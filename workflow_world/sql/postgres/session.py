@@ -1,4 +1,4 @@
-"""A session that sends pipelines, and remembers whom to tell of its transaction."""
+"""A session that sends what it can in one pipeline, and remembers whom to tell afterwards."""
 
 from __future__ import annotations
 
@@ -8,41 +8,82 @@ from datetime import datetime
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy.engine import Dialect
 
 from ... import faults
 from ..compiled import Read, Row, Statement
 from ..remote import RemoteSession
-from .connections import Connection
+from .arrays import Texts
+from .connections import Connection, pipeline
+from .sets import Reading, Sets, Sql, Waiting
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 _MAX_PAYLOAD: Final = 7_900
 ALL: Final = "*"
 
 
+def _planned(sorts: str) -> Sql:
+    names = ("enable_sort", "enable_bitmapscan")
+    settings = ", ".join(f"set_config('{name}', '{sorts}', true)" for name in names)
+    return f"SELECT {settings}".encode(), None, True
+
+
+IN_ORDER: Final = _planned("off")
+"""Until ``AS_EVER``, as these are the ways to find rows in another order and sort them."""
+
+AS_EVER: Final = _planned("on")
+
+
 class PostgresSession(RemoteSession):
     """See ``Session``. Writes travel with the next statement whose answer somebody needs.
+
+    ``opening`` are statements that come before all others; ``opened`` is called with the row of
+    the last of them. ``careful``: no insert relies on being the first.
 
     ``topics`` are what other processes are told after the commit.
     """
 
-    __slots__ = ("_connection", "_waiting", "topics")
+    __slots__ = ("_careful", "_connection", "_opened", "_opening", "_sets", "_waiting", "topics")
 
     def __init__(
-        self, connection: Connection, dialect: Dialect, now: Callable[[], datetime]
+        self,
+        connection: Connection,
+        sets: Sets,
+        now: Callable[[], datetime],
+        *,
+        opening: Sequence[bytes] = (),
+        opened: Callable[[tuple[Any, ...]], None] | None = None,
+        careful: bool = False,
     ) -> None:
-        super().__init__(connection.cursor(binary=True), dialect, now)
-        self._connection = connection
-        self._waiting: list[tuple[str, Any]] = []
+        super().__init__(connection.cursor(binary=True), sets.dialect, now)
+        self._connection, self._sets, self._careful = connection, sets, careful
+        self._opening, self._opened = opening, opened
+        self._waiting = Waiting(sets)
         self.topics: set[str] = set()
 
-    def listed(self, values: Iterable[str]) -> list[str]:
-        return [*values]
+    def listed(self, values: Iterable[str]) -> Texts:
+        return Texts(values)
 
     def announce(self, topic: str) -> None:
         self.topics.add(topic)
 
     def flush(self) -> None:
         self._answers([])
+
+    def open(self) -> None:
+        """Have the answer to the opening."""
+        if self._opening:
+            self._answers([])
+
+    def end(self, statements: Sequence[str]) -> str | None:
+        """What waits, and then these; none of them is run when one before it fails.
+
+        Returns: what the server says of the last.
+        """
+        answers = self._answers([(one.encode(), None, False) for one in statements])
+        return answers[-1].statusmessage
+
+    # --- statements ----------------------------------------------------------------------
 
     def run(
         self,
@@ -53,7 +94,7 @@ class PostgresSession(RemoteSession):
     ) -> int:
         self._ahead.clear()
         faults.point(statement.before)
-        (answer,) = self._answers([self._bound(statement, values or more)])
+        (answer,) = self._answers([self._sets.one(statement, values or more)])
         faults.point(statement.after)
         return answer.rowcount
 
@@ -64,38 +105,65 @@ class PostgresSession(RemoteSession):
         /,
         **more: Any,
     ) -> None:
+        self._wait_with(statement, values or more, bold=False)
+
+    def put(self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...], /) -> bool:
+        if self._careful:
+            return bool(self.run(statement, values))
+        # Should another transaction be first, all of this one fails, and is run carefully.
+        self._wait_with(statement, values, bold=True)
+        return True
+
+    def _wait_with(
+        self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...], *, bold: bool
+    ) -> None:
         self._ahead.clear()
         faults.point(statement.before)
-        self._waiting.append(self._bound(statement, values or more))
+        self._waiting.add(statement, values, bold=bold)
         faults.point(statement.after)
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
-        (answer,) = self._answers([self._bound(statement, values)])
-        return list[Row](answer.fetchall())
+        return self._read_all([(statement, values)])[0]
 
     def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
         if not reads:
             return []
-        answers = self._answers([self._bound(*read) for read in reads])
-        return [list[Row](answer.fetchall()) for answer in answers]
+        reading = Reading(self._sets, reads)
+        if any(statement.in_order for statement, _ in reads):
+            _, *answers, _ = self._answers([IN_ORDER, *reading.statements, AS_EVER])
+        else:
+            answers = self._answers(reading.statements)
+        return reading.sorted_out([list[Row](answer.fetchall()) for answer in answers])
 
-    def _answers(
-        self, statements: Sequence[tuple[str, Any]]
-    ) -> list[psycopg.Cursor[tuple[Any, ...]]]:
-        """What waits, then the statements, in one round trip.
+    def _answers(self, statements: Sequence[Sql]) -> list[Cursor]:
+        """The opening, what waits, then the statements, in one round trip.
 
         Raises: the server's error with the first of all that failed.
         """
-        waiting, self._waiting = self._waiting, []
-        if not waiting and len(statements) <= 1:
-            return [self._execute_one(*one) for one in statements]
-        with self._connection.pipeline():
+        opening, self._opening = self._opening, ()
+        before: list[Sql] = [(one, None, True) for one in opening]
+        waiting = self._waiting.take() if self._waiting else []
+        if len(before) + len(waiting) + len(statements) <= 1:
+            return [self._send(*one) for one in (*waiting, *statements)][len(waiting) :]
+        with pipeline(self._connection):
+            opened = [self._send(*one, False) for one in before]
             for one in waiting:
-                self._execute_one(*one)
-            return [self._execute_one(*one) for one in statements]
+                self._send(*one, False)
+            answers = [self._send(*one, False) for one in statements]
+        if opened and self._opened is not None:
+            row = opened[-1].fetchone()
+            assert row is not None
+            self._opened(row)
+        return answers
 
-    def _execute_one(self, sql: str, values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-        return self._connection.cursor(binary=True).execute(sql.encode(), values)
+    def _send(self, sql: bytes, values: Any, fixed: bool, otherwise: bool | None = None) -> Cursor:
+        """``otherwise`` is whether to prepare what is not ``fixed``; None: once it comes often.
+
+        In a pipeline that would be wrong: psycopg takes for prepared what comes for the sixth
+        time, also when the server never saw it as something before it had failed.
+        """
+        cursor = self._connection.cursor(binary=True)
+        return cursor.execute(sql, values, prepare=True if fixed else otherwise)
 
 
 def payload_of(origin: str, topics: set[str]) -> str:

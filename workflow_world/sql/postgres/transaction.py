@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -19,10 +19,12 @@ from ..lane import Job
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Unreachable
 from ..server_clock import ServerClock
 from ..tables import Tables
-from .connections import Connection, run_sql, set_timeouts
+from .arrays import Texts
+from .connections import Connection, local_timeouts, run_sql
 from .errors import is_lost
 from .options import Options
 from .session import PostgresSession, payload_of, quoted
+from .sets import Sets
 
 _ASK_S: Final = 10.0
 _PAUSE_S: Final = 0.05
@@ -44,24 +46,35 @@ class Transactions:
         channel: str,
         origin: str,
     ) -> None:
-        self._connect, self._tables, self._dialect = connect, tables, dialect
+        self._connect, self._tables = connect, tables
         self._clock, self._options = clock, options
         self._channel, self._origin = channel, origin
-        local = f"; {set_timeouts('SET LOCAL', options)}" if options.transaction_pooler else ""
         # The transaction's number, to ask for it should the answer to COMMIT be lost.
         number = "pg_current_xact_id()::text"
         if options.claim_strategy == "conditional_update":
             number = "NULL"
-        self._begin = (
-            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE{local}; {SERVER_TIME}, {number}"
-        )
+        asked = [f"{SERVER_TIME}, {number}"]
+        if options.transaction_pooler:
+            asked.append(local_timeouts(options))
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        self._opening = begin.encode(), ", ".join(asked).encode()
+        self._sets = Sets(dialect)
 
-    def begin(self, connection: Connection) -> Transaction:
-        cursor = run_sql(connection, self._begin)
-        milliseconds, number = _last_row(cursor)
+    def begin(self, connection: Connection, *, careful: bool) -> Transaction:
+        """It begins with the first statement that is sent. ``careful``: see ``PostgresSession``."""
+        transaction = Transaction(self, connection)
+        transaction.session = PostgresSession(
+            connection,
+            self._sets,
+            self._clock.now,
+            opening=self._opening,
+            opened=transaction.opened,
+            careful=careful,
+        )
+        return transaction
+
+    def learn(self, milliseconds: int) -> None:
         self._clock.learn(milliseconds)
-        session = PostgresSession(connection, self._dialect, self._clock.now)
-        return Transaction(self, connection, session, number)
 
     # --- locks ---------------------------------------------------------------------------
 
@@ -72,9 +85,9 @@ class Transactions:
         messages = {message_id for job in jobs for message_id in job.locks.messages}
         reads = list[Read]()
         if runs:
-            reads.append((self._lock_runs, {"ids": sorted(runs)}))
+            reads.append((self._lock_runs, {"ids": Texts(sorted(runs))}))
         if len(messages) > 1:
-            reads.append((self._lock_messages, {"ids": sorted(messages)}))
+            reads.append((self._lock_messages, {"ids": Texts(sorted(messages))}))
         return reads
 
     @cached_property
@@ -90,22 +103,21 @@ class Transactions:
     def commit(self, transaction: Transaction) -> None:
         """Raises: NotApplied, BackendError with code UNKNOWN_OUTCOME, the server's error."""
         session, connection = transaction.session, transaction.connection
-        session.flush()
+        # COMMIT only goes to a transaction whose number is known: see ``_find_out``.
+        session.open()
         faults.point("before commit")
-        notify = ""
+        statements = ["COMMIT"]
         if session.topics and self._options.notifies:
             payload = quoted(payload_of(self._origin, session.topics))
-            notify = f"NOTIFY {self._channel}, {payload}; "
+            statements.insert(0, f"NOTIFY {self._channel}, {payload}")
         try:
-            cursor = run_sql(connection, f"{notify}COMMIT")
-            for _ in _results(cursor):
-                pass
+            outcome = session.end(statements)
         except psycopg.Error as error:
             if not is_lost(error, connection):
                 raise  # the server answered, and committed nothing
             self._find_out(transaction, error)
             return
-        if cursor.statusmessage != "COMMIT":
+        if outcome != "COMMIT":
             raise BackendError("Postgres: the transaction was undone; nothing was written")
 
     def _find_out(self, transaction: Transaction, error: psycopg.Error) -> None:
@@ -148,22 +160,23 @@ class Transactions:
         proof = transaction.session.proof
         if proof is None:
             return False
-        session = PostgresSession(connection, self._dialect, self._clock.now)
+        session = PostgresSession(connection, self._sets, self._clock.now)
         return session.one(proof[0], **proof[1]) is not None
 
 
 class Transaction:
     """An open one. ``number`` is the server's for it, where it has such."""
 
-    def __init__(
-        self,
-        owner: Transactions,
-        connection: Connection,
-        session: PostgresSession,
-        number: str | None,
-    ) -> None:
-        self._owner, self.connection, self.session = owner, connection, session
-        self.number = number
+    session: PostgresSession
+
+    def __init__(self, owner: Transactions, connection: Connection) -> None:
+        self._owner, self.connection = owner, connection
+        self.number: str | None = None
+
+    def opened(self, row: tuple[Any, ...]) -> None:
+        """The server's time and the number have come."""
+        self._owner.learn(row[0])
+        self.number = row[1]
 
     def execute(self, sql: str) -> None:
         run_sql(self.connection, sql)
@@ -175,6 +188,7 @@ class Transaction:
 
     def hurry(self) -> None:
         """From now on wait for a lock for a moment only."""
+        self.session.open()
         self.execute(f"SET LOCAL lock_timeout = {_APART_LOCK_TIMEOUT_MS}")
 
     def commit(self) -> None:
@@ -195,18 +209,3 @@ SERVER_TIME: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::big
 def _locking(name: str, key: Any) -> Statement:
     wanted = any_(bindparam("ids", type_=ARRAY(Text)))
     return Statement(name, select(key).where(key == wanted).order_by(key).with_for_update())
-
-
-def _results(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Iterator[None]:
-    """Step through the results of several statements that were sent as one."""
-    yield
-    while cursor.nextset():
-        yield
-
-
-def _last_row(cursor: psycopg.Cursor[tuple[Any, ...]]) -> tuple[Any, ...]:
-    for _ in _results(cursor):
-        pass
-    row = cursor.fetchone()
-    assert row is not None
-    return row

@@ -88,7 +88,7 @@ class Writes:
             for job in jobs:
                 self._alone(transaction, job)
 
-        self._repeat(run)
+        self._repeat(run, careful=True)
 
     def _alone(self, transaction: Transaction, job: Job[Any]) -> None:
         transaction.execute("SAVEPOINT one")
@@ -103,9 +103,12 @@ class Writes:
             transaction.execute("ROLLBACK TO SAVEPOINT one")
         transaction.execute("RELEASE SAVEPOINT one")
 
-    def _repeat(self, run: Callable[[Transaction], None]) -> None:
+    def _repeat(self, run: Callable[[Transaction], None], *, careful: bool = False) -> None:
         def once(connection: Connection) -> None:
-            transaction = self._transactions.begin(connection)
+            nonlocal careful
+            transaction = self._transactions.begin(connection, careful=careful)
+            # Another time another transaction may have been the first.
+            careful = True
             try:
                 run(transaction)
                 transaction.commit()

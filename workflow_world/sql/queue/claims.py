@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from ...backend import Claim
 from ...core.entities import Message
 from ...core.values import to_ms
 from ...ids import new_ulid
-from ..compiled import Row, Session
+from ..compiled import Read, Row, Session
 from ..contention import MAX_LOOKS
 from ..rows import claimed_message_of
 from .base import QueueBase, earliest, replayed_by
+
+_CLAIMED: Final = ("pending", "processing")
+"""What may be ready: messages that wait, and those whose lease has expired."""
 
 
 class Claiming(QueueBase):
@@ -54,6 +58,9 @@ class Claiming(QueueBase):
         prefixes: tuple[str, ...] | None,
     ) -> Claim:
         now, taken = session.now(), list[Message]()
+        if session.is_remote:
+            session.read_ahead(self._reads_of_claim(now, limit, serialize, prefixes))
+        next_due = self._next_due(session, now, prefixes)
         for _ in range(limit + MAX_LOOKS):
             rows = self._ready(session, now, limit - len(taken), serialize, prefixes)
             chosen = _one_replay_per_run(rows) if serialize else rows
@@ -61,7 +68,17 @@ class Claiming(QueueBase):
             was_late = bool(chosen) and not taken  # another claim got them all: there may be more
             if len(taken) == limit or not (was_late or len(chosen) < len(rows)):
                 break
-        return Claim(messages=taken, next_due_at=self._next_due(session, now, prefixes))
+        if taken:
+            next_due = min(next_due or now + lease, now + lease)
+        return Claim(messages=taken, next_due_at=next_due)
+
+    def _reads_of_claim(
+        self, now: datetime, limit: int, serialize: bool, prefixes: tuple[str, ...] | None
+    ) -> list[Read]:
+        """All that a claim reads, unless it looks again."""
+        s, about = self._statements, {"now": to_ms(now), "row_limit": limit}
+        ready = (s.ready(one, serialize=serialize, prefixes=prefixes) for one in _CLAIMED)
+        return [*((one, about) for one in ready), (s.next_due(prefixes), {"now": to_ms(now)})]
 
     def _ready(
         self,
@@ -75,7 +92,7 @@ class Claiming(QueueBase):
         about = {"now": to_ms(now), "row_limit": limit}
         statements = [
             self._statements.ready(status, serialize=serialize, prefixes=prefixes)
-            for status in ("pending", "processing")
+            for status in _CLAIMED
         ]
         session.read_ahead([(statement, about) for statement in statements])
         rows = [row for statement in statements for row in session.all(statement, **about)]

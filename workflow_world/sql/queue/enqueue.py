@@ -16,7 +16,7 @@ from ..compiled import Read, Session
 from ..contention import MAX_LOOKS, contended
 from ..lane import Locks
 from ..rows import json_of, message_of
-from .base import QueueBase
+from .base import QueueBase, earliest
 
 
 class Enqueuing(QueueBase):
@@ -24,7 +24,7 @@ class Enqueuing(QueueBase):
         def enqueue(session: Session) -> str:
             return self._store(session, message, lambda row, now: row)[0]
 
-        found = await self._database.write(enqueue, **_terms(message))
+        found = await self._database.write(enqueue, **self._terms(message))
         if found == message.message_id:
             self._tell()
         return found
@@ -49,7 +49,7 @@ class Enqueuing(QueueBase):
             is_mine = row is not None and row["lease_token"] is not None
             return Enqueued(message_id=found, claimed=_message_of(row) if row and is_mine else None)
 
-        done = await self._database.write(enqueue, **_terms(message))
+        done = await self._database.write(enqueue, **self._terms(message, claims=serialize_runs))
         if done.claimed is None and done.message_id == message.message_id:
             self._tell()
         return done
@@ -76,7 +76,7 @@ class Enqueuing(QueueBase):
 
     def _insert(self, session: Session, row: dict[str, Any]) -> bool:
         """Returns: False when another transaction has stored what makes it superfluous."""
-        if not session.run(self._statements.insert, tuple(row.values())):
+        if not session.put(self._statements.insert, tuple(row.values())):
             return False
         if row["lease_token"] is None:
             session.announce(QUEUE)
@@ -87,21 +87,27 @@ class Enqueuing(QueueBase):
         """Whether a live lease is on a message that replays the run."""
         if run_id is None:
             return False
-        about = {"run_id": run_id, "now": to_ms(now)}
-        return session.one(self._statements.replaying, **about) is not None
+        until = earliest(session.one(self._statements.replaying, run_id=run_id))
+        return until is not None and until > now
 
     def _enqueue(
         self, session: Session, message: NewMessage, now: datetime
     ) -> tuple[str, dict[str, Any] | None]:
         """The id of the stored or found message, and the row to store, if any."""
-        s, since = self._statements, to_ms(now - message.key_ttl)
+        s = self._statements
         if session.is_remote:
-            session.read_ahead(self._reads(message, since))
+            reads = self._reads_of_new(message)
+            if message.sender is not None:
+                reads.append(self._holding.reading(message.sender.message_id, locked=True))
+            session.read_ahead(reads)
         self._holding.check(session, message.sender)
         if (key := message.idempotency_key) is not None:
             row = session.one(s.key_holder, key=key, except_id=message.message_id)
             if row is None:
-                row = session.one(s.recently_completed, key=key, since=since)
+                row = session.one(s.last_completed, key=key)
+                at = None if row is None else earliest(row[1:])
+                if at is None or at <= now - message.key_ttl:
+                    row = None
             if row is not None:
                 return str(row[0]), None
         is_wake_up = message.is_wake_up
@@ -115,17 +121,32 @@ class Enqueuing(QueueBase):
         new = _new_row(message, now, available_at, is_wake_up=is_wake_up)
         return message.message_id, new
 
-    def _reads(self, message: NewMessage, since: int) -> list[Read]:
-        """All that ``_enqueue`` may read."""
+    def _reads_of_new(self, message: NewMessage, *, claims: bool = False) -> list[Read]:
+        """All that ``_enqueue`` may read of other messages, and ``_is_replayed`` if it ``claims``.
+
+        What others do meanwhile does not matter: an index keeps a second one of its kind away, and
+        a wake-up that somebody has just taken was there when all before this call was stored.
+        """
         s, reads = self._statements, list[Read]()
-        if message.sender is not None:
-            reads.append(self._holding.reading(message.sender.message_id, locked=True))
         if (key := message.idempotency_key) is not None:
             reads.append((s.key_holder, {"key": key, "except_id": message.message_id}))
-            reads.append((s.recently_completed, {"key": key, "since": since}))
+            reads.append((s.last_completed, {"key": key}))
         if message.is_wake_up:
             reads.append((s.pending_wake_up, {"run_id": message.run_id}))
+        if claims and message.replays is not None:
+            reads.append((s.replaying, {"run_id": message.replays}))
         return reads
+
+    def _terms(self, message: NewMessage, *, claims: bool = False) -> _Terms:
+        """How it is written. A loss of power that undoes what a delivery sends also undoes the
+        settlement that comes after it: the delivery is repeated, and sends it again."""
+        sender = None if message.sender is None else message.sender.message_id
+        locks = Locks(
+            key=message.idempotency_key or message.run_id or message.message_id,
+            ahead=lambda _: self._reads_of_new(message, claims=claims),
+            lease=self._holding.kept(sender),
+        )
+        return {"repeatable": message.sender is not None, "locks": locks}
 
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         found = await self._database.write(
@@ -211,10 +232,3 @@ def _new_row(
 class _Terms(TypedDict):
     repeatable: bool
     locks: Locks
-
-
-def _terms(message: NewMessage) -> _Terms:
-    """How it is written. A loss of power that undoes what a delivery sends also undoes the
-    settlement that comes after it: the delivery is repeated, and sends it again."""
-    key = message.idempotency_key or message.run_id or message.message_id
-    return {"repeatable": message.sender is not None, "locks": Locks(key=key)}

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from ...backend import Intent, Lease, Presence
 from ...core.decision import Decision
 from ...core.delivery import Settlement
 from ...core.values import to_ms
 from ...signals import QUEUE, run_topic
-from ..compiled import Session
+from ..compiled import Read, Session
 from ..lane import Locks
 from ..rows import json_of, message_of
-from .base import QueueBase
+from .base import QueueBase, earliest
 
 
 class Leases(QueueBase):
@@ -41,12 +42,20 @@ class Leases(QueueBase):
         self, settlements: Sequence[tuple[Settlement, Intent | None]]
     ) -> Sequence[bool]:
         together = [one for one, intent in settlements if one.only_ends and intent is None]
+        replayed = list(dict.fromkeys(one.replayed for one, _ in settlements if one.replayed))
         ended: list[str] = []
         held_back = False
+
+        def reads(session: Session) -> list[Read]:
+            found = [self._holding_back(run_id) for run_id in replayed]
+            return [*found, self._held(session, together)] if len(together) > 1 else found
 
         def settle_all(session: Session) -> list[bool]:
             nonlocal held_back
             ended.clear()
+            if session.is_remote:
+                session.read_ahead(reads(session))
+            held_back = any(self._holds_back(session, run_id) for run_id in replayed)
             over = self._end(session, together)
             settled = [
                 one.message_id in over
@@ -54,7 +63,6 @@ class Leases(QueueBase):
                 else self._settle(session, one, intent, ended)
                 for one, intent in settlements
             ]
-            held_back = any(self._holds_back(session, one) for one, _ in settlements)
             if held_back or any(one.status == "pending" for one, _ in settlements):
                 session.announce(QUEUE)
             return settled
@@ -66,6 +74,7 @@ class Leases(QueueBase):
                 runs=tuple(intent.run_id for _, intent in settlements if intent is not None),
                 messages=tuple(one.message_id for one, _ in settlements),
                 key=min((one.message_id for one, _ in settlements), default=""),
+                ahead=reads,
             ),
         )
         for run_id in ended:
@@ -74,12 +83,18 @@ class Leases(QueueBase):
             self._tell()
         return settled
 
-    def _holds_back(self, session: Session, one: Settlement) -> bool:
-        """Whether another message of the run was waiting for this replay to end."""
-        if one.replayed is None:
-            return False
-        about = {"run_id": one.replayed, "now": to_ms(session.now())}
-        return session.one(self._statements.held_back, **about) is not None
+    def _holds_back(self, session: Session, run_id: str) -> bool:
+        """Whether another message of the run waits for this replay to end."""
+        statement, values = self._holding_back(run_id)
+        due = earliest(session.one(statement, **values))
+        return due is not None and due <= session.now()
+
+    def _holding_back(self, run_id: str) -> Read:
+        return self._statements.held_back, {"run_id": run_id}
+
+    def _held(self, session: Session, ones: Sequence[Settlement]) -> Read:
+        ids, tokens = _listed(session, ones)
+        return self._statements.held, {"b_message_ids": ids, "b_tokens": tokens}
 
     def _end(self, session: Session, ones: Sequence[Settlement]) -> set[str]:
         """Settle those of the messages on which the leases are live, all with one statement.
@@ -88,14 +103,15 @@ class Leases(QueueBase):
         """
         if not ones:
             return set()
-        ids = session.listed(one.message_id for one in ones)
-        tokens = session.listed(one.lease_token for one in ones)
-        held = {one.message_id for one in ones}
-        if len(ones) > 1:
-            rows = session.all(self._statements.held, b_message_ids=ids, b_tokens=tokens)
-            held = {row[0] for row in rows}
         at = max(to_ms(one.updated_at) for one in ones) + self._ahead(session)
-        return held if session.run(self._statements.end, (at, at, ids, tokens)) else set()
+        values = (at, at, *_listed(session, ones))
+        if len(ones) == 1:
+            return {ones[0].message_id} if session.run(self._statements.end, values) else set()
+        statement, about = self._held(session, ones)
+        held = {row[0] for row in session.all(statement, **about)}
+        if held:
+            session.send(self._statements.end, values)
+        return held
 
     def _ahead(self, session: Session) -> int:
         """A settlement's times are this process's, the queue's may be the server's. In ms."""
@@ -166,3 +182,11 @@ class Leases(QueueBase):
         if count:
             self._tell()
         return count
+
+
+def _listed(session: Session, ones: Sequence[Settlement]) -> tuple[Any, Any]:
+    """Their messages and their tokens, as parameters."""
+    return (
+        session.listed(one.message_id for one in ones),
+        session.listed(one.lease_token for one in ones),
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, select, text
+from sqlalchemy import Select, bindparam, select, text
 
 from ...compiled import Statement, const
 from ...tables import UNFINISHED, Tables
@@ -21,17 +22,15 @@ class StatementsBase:
     def _m(self) -> Any:
         return self.t.messages.c
 
-    def _of_run(self, status: str, when: ColumnElement[bool]) -> Select[Any]:
+    def _of_run(self, status: str, first: Callable[..., Any], column: str) -> Select[Any]:
+        """The first or last such time of the run's workflow messages of this status, or NULL."""
         m = self._m
-        return (
-            select(m.message_id)
-            .where(
-                m.run_id == bindparam("run_id"),
-                text(UNFINISHED),
-                m.status == const(status),
-                m.step_id.is_(None),
-                # An expression, not the column: the search has to go by the run.
-                when,
-            )
-            .limit(1)
+        return select(
+            # An expression, not the column: the search has to go by the run.
+            first(m[column] + 0)
+        ).where(
+            m.run_id == bindparam("run_id"),
+            text(UNFINISHED),
+            m.status == const(status),
+            m.step_id.is_(None),
         )

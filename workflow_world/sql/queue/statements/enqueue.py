@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from sqlalchemy import and_, bindparam, insert, select, text
+from sqlalchemy import and_, bindparam, func, insert, select, text
 
 from ...compiled import Statement, const, insert_or_nothing
 from ...tables import UNFINISHED
@@ -20,6 +20,7 @@ class EnqueueStatements(StatementsBase):
             insert(messages),
             tuple(messages.columns.keys()),
             postgresql=insert_or_nothing(messages),
+            row=("message_id",),
         )
 
     @cached_property
@@ -35,16 +36,18 @@ class EnqueueStatements(StatementsBase):
         )
 
     @cached_property
-    def recently_completed(self) -> Statement:
+    def last_completed(self) -> Statement:
+        """The last message with a key that was completed, and when that was."""
+        m = self._m
         return Statement(
-            "find recently completed",
-            select(self._m.message_id)
+            "find last completed",
+            select(m.message_id, m.processed_at)
             .where(
-                self._m.idempotency_key == bindparam("key"),
-                self._m.processed_at > bindparam("since"),
-                self._m.status == const("completed"),
+                m.idempotency_key == bindparam("key"),
+                m.processed_at.is_not(None),
+                m.status == const("completed"),
             )
-            .order_by(self._m.processed_at.desc())
+            .order_by(m.processed_at.desc())
             .limit(1),
         )
 
@@ -59,11 +62,8 @@ class EnqueueStatements(StatementsBase):
 
     @cached_property
     def replaying(self) -> Statement:
-        """A live lease on a message that replays the run."""
-        return Statement(
-            "find replay of run",
-            self._of_run("processing", self._m.leased_until + 0 > bindparam("now")),
-        )
+        """Until when a message that replays the run is leased."""
+        return Statement("find replay of run", self._of_run("processing", func.max, "leased_until"))
 
     @cached_property
     def unfinished_of_run(self) -> Statement:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, and_, bindparam, literal_column, select, update
+from sqlalchemy import Boolean, ColumnElement, and_, bindparam, func, literal_column, select, update
 
 from ...compiled import Statement, among, among_elsewhere, const
 from .base import StatementsBase
@@ -34,10 +34,9 @@ SETTLE_VALUES = (
 class LeaseStatements(StatementsBase):
     @cached_property
     def held_back(self) -> Statement:
-        """A message that is ready and replays the run."""
+        """When the first message is ready that replays the run."""
         return Statement(
-            "find held back message",
-            self._of_run("pending", self._m.available_at + 0 <= bindparam("now")),
+            "find held back message", self._of_run("pending", func.min, "available_at")
         )
 
     @cached_property
