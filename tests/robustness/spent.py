@@ -34,10 +34,16 @@ def spent(url: str, server: postgres.Server | None, table: str) -> Generator[Spe
     database = url.rpartition("/")[2]
     before = _rows_read(server, database, table)
     yield found
-    others = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608
-    while server.execute(others) != [(0,)]:  # they report when they end
-        time.sleep(0.005)
+    deserted(server, url)  # they report when they end
     found.count = _rows_read(server, database, table) - before
+
+
+def deserted(server: postgres.Server, url: str) -> None:
+    """Returns when nobody is connected to the database: what killed processes began is over."""
+    database = url.rpartition("/")[2]
+    others = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608
+    while server.execute(others) != [(0,)]:
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager
