@@ -13,6 +13,7 @@ from sqlalchemy.engine import Dialect, Engine
 
 from ..backend import Capabilities, Presence
 from ..clock import Clock
+from ..errors import PayloadTooLargeError
 from ..signals import Hub
 from .forks import watch
 from .heads import Heads
@@ -43,12 +44,14 @@ class Database(ABC):
         skips_locked: a claim passes over rows that another transaction has locked.
         server_time: the server's clock says what is due, and not this process's.
         is_near: a ``glance`` of a few statements takes no round trip to anybody.
+        max_value: bytes of an event's data or a message's body; None: the server refuses.
     """
 
     concurrent = False
     skips_locked = False
     server_time = False
     is_near = False
+    max_value: int | None = None
 
     def __init__(self, tables: Tables, *, clock: Clock) -> None:
         self.tables, self.clock = tables, clock
@@ -70,6 +73,14 @@ class Database(ABC):
     def engine(self) -> Engine:
         """For migrations; its transactions take the write lock unless the option ``ro`` is set."""
         ...
+
+    def check_size(self, what: str, value: bytes | None) -> None:
+        """Raises: PayloadTooLargeError. To be called before anything is written."""
+        if value is not None and self.max_value is not None and len(value) > self.max_value:
+            raise PayloadTooLargeError(
+                f"{what} has {len(value)} bytes, over the {self.max_value} bytes that "
+                f"{self.capabilities.name} stores; nothing was written"
+            )
 
     @property
     def dialect(self) -> Dialect:

@@ -40,7 +40,7 @@ from .stranded import StrandedReader
 if TYPE_CHECKING:
     from .database import Database
 
-_EVENT_WIDTH = 12
+_EVENT_WIDTH, _EVENT_DATA = 12, 6
 _MAX_IDS = 30_000  # what every engine takes as parameters of one statement
 
 
@@ -187,6 +187,9 @@ class SqlRunStore:
         # Everything is encoded before the first write: a value that cannot be is a refusal.
         s = self._statements
         events = [event_values(event) for event in decision.events]
+        for event, row in zip(decision.events, events, strict=True):
+            # Whatever else is written of a decision is a part of these.
+            self._database.check_size(f"The data of event {event.event_type}", row[_EVENT_DATA])
         run, step, hook = decision.run, decision.step, decision.hook
         writes: list[tuple[Statement, dict[str, Any] | tuple[Any, ...]]] = []
         if run is not None:

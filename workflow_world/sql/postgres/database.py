@@ -33,6 +33,8 @@ T = TypeVar("T")
 _MAX_LANES: Final = 2
 _MAX_READERS: Final = 4
 _MAX_BATCH: Final = 256
+_MAX_VALUE: Final = 256 << 20
+"""A row that is sent has at most 1 GB, and that of a step has its input, output and last error."""
 
 
 class PostgresDatabase(Database):
@@ -44,6 +46,7 @@ class PostgresDatabase(Database):
 
     concurrent = True
     server_time = True
+    max_value = _MAX_VALUE
 
     def __init__(
         self,
@@ -107,8 +110,8 @@ class PostgresDatabase(Database):
         return Capabilities(
             name="postgres",
             notifies_processes=self._listener is not None,
-            max_chunk_bytes=256 << 20,
-            max_payload_bytes=256 << 20,
+            max_chunk_bytes=_MAX_VALUE,
+            max_payload_bytes=_MAX_VALUE,
         )
 
     @property

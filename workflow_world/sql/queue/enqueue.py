@@ -61,6 +61,7 @@ class Enqueuing(QueueBase):
         finish: Callable[[dict[str, Any], datetime], dict[str, Any]],
     ) -> tuple[str, dict[str, Any] | None]:
         """The id of the stored or found message, and the row that was stored, if any."""
+        self._database.check_size("The message", message.payload)
         for _ in range(MAX_LOOKS):
             now = session.now()
             found, row = self._enqueue(session, message, now)

@@ -44,22 +44,26 @@ def _at_once(action: Callable[[], object]) -> None:
     action()
 
 
+_MAX_CHUNK: Final = 512 << 20
+_MAX_VALUE: Final = 256 << 20
+"""SQLite takes rows of 10**9 bytes, and that of a step has its input, output and last error."""
+
 _CAPABILITIES: Final = Capabilities(
     name="sqlite",
     durable=True,
     cross_process=True,
     notifies_processes=True,
     constraints=True,
-    max_chunk_bytes=512 << 20,
-    max_payload_bytes=512 << 20,
+    max_chunk_bytes=_MAX_CHUNK,
+    max_payload_bytes=_MAX_VALUE,
 )
 _IN_MEMORY: Final = Capabilities(
     name="sqlite (memory)",
     durable=False,
     cross_process=False,
     constraints=True,
-    max_chunk_bytes=512 << 20,
-    max_payload_bytes=512 << 20,
+    max_chunk_bytes=_MAX_CHUNK,
+    max_payload_bytes=_MAX_VALUE,
 )
 
 
@@ -67,6 +71,7 @@ class SqliteDatabase(Database):
     """One write lane, for SQLite has one writer; see ``Database``."""
 
     is_near = True
+    max_value = _MAX_VALUE
 
     def __init__(
         self,
