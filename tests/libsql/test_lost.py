@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import timedelta
 
 import pytest
 from hrana.proxy import Proxy
@@ -92,6 +93,16 @@ async def test_a_step_event_is_two_round_trips(far: World, proxy: Proxy) -> None
         data = {"stepName": "s", "input": 1} if kind == "step_created" else {}
         await far.events.create("wrun_1", event(kind, "s", **data))
         assert len(proxy.bodies) == 2
+
+
+async def test_a_claim_is_two_round_trips(far: World, proxy: Proxy) -> None:
+    await far.queue(QUEUE, {"runId": "wrun_1"})
+    proxy.bodies.clear()
+    claim = await far.backend.messages.claim(
+        limit=5, lease=timedelta(seconds=30), serialize_runs=True, prefixes=None
+    )
+    assert len(claim.messages) == 1
+    assert len(proxy.bodies) == 2
 
 
 async def test_what_nothing_proves_is_an_unknown_outcome(far: World, proxy: Proxy) -> None:

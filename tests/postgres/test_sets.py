@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import psycopg
@@ -18,6 +19,7 @@ from workflow_world import World
 from workflow_world.clock import SYSTEM_CLOCK
 from workflow_world.errors import WorldError
 from workflow_world.sql.compiled import Read, Statement
+from workflow_world.sql.holding import Holding
 from workflow_world.sql.postgres.arrays import DUMPERS
 from workflow_world.sql.postgres.connections import Connection, give_up_after
 from workflow_world.sql.postgres.session import AS_EVER, IN_ORDER, PostgresSession
@@ -193,6 +195,31 @@ def test_large_writes_are_not_gathered(connection: Connection) -> None:
         assert len(session._waiting.take()) == 4
 
 
+def test_leases_read_at_once_are_waited_for(
+    connection: Connection, server: postgres.Server, name: str
+) -> None:
+    """Who has to wait for a lock reads what the other one has written."""
+    for number in range(3):
+        row = (f"m{number}", "q", b"", "processing", 1, 3, 1, None, 1, f"t{number}", 9, 1, None)
+        session = session_on(connection)
+        session.put(QUEUE.insert, (*row, None, False, None, None, None, 1, 1, None, None))
+        session.flush()
+    holding = Holding(tables())
+    chosen = [holding.reading(f"m{number}", locked=True) for number in range(3)]
+    with psycopg.connect(server.url(name)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("UPDATE queue_messages SET lease_token = 'new' WHERE message_id = 'm1'")
+        reading = pool.submit(session_on(connection)._read_all, chosen)
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while server.execute(waits) != [(1,)]:
+            assert not reading.done()
+        other.commit()
+        assert [list(map(tuple, rows)) for rows in reading.result()] == [
+            [("t0",)],
+            [("new",)],
+            [("t2",)],
+        ]
+
+
 # --- whole batches -----------------------------------------------------------------------------
 
 
@@ -257,6 +284,25 @@ async def test_inserts_that_come_second_are_found_out(make_world: MakeWorld) -> 
             *(create_run(world, run_id) for world in worlds), return_exceptions=True
         )
         assert sum(end is None for end in ends) == 1, ends
+
+
+async def test_a_failed_batch_leaves_its_connection_as_it_was(make_world: MakeWorld) -> None:
+    """What the server never prepared, because something before it had failed, is prepared later."""
+    world = make_world(pool_size=1)
+    for number in range(9):
+        run_id = f"wrun_{number}"
+        await create_run(world, run_id)
+        bad = event("step_created", "b", stepName="s" * number + "\0", input=1)
+        hook = event("hook_created", "h", token=f"t{number}")
+        good = event("step_created", "a", stepName="s", input=1)
+        ends = await asyncio.gather(
+            world.events.create(run_id, good),
+            world.events.create(run_id, bad),
+            world.events.create(run_id, hook),
+            world.queue("__wkf_workflow_greet", {"runId": run_id}, idempotency_key="\0"),
+            return_exceptions=True,
+        )
+        assert [isinstance(end, WorldError) for end in ends] == [False, True, False, True], ends
 
 
 def test_a_claim_reads_in_the_order_of_an_index(connection: Connection) -> None:

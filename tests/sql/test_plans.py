@@ -118,7 +118,7 @@ INTENDED: list[tuple[Statement, str]] = [
     (QUEUE.free_expired, "ix_queue_leases (leased_until<?)"),
     (QUEUE.free_all, "ix_queue_leases"),
     (QUEUE.key_holder, "uq_queue_key (idempotency_key=?)"),
-    (QUEUE.last_completed, "ix_queue_finished_key (idempotency_key=?)"),
+    (QUEUE.last_completed, "ix_queue_finished_key (idempotency_key=? AND processed_at>?)"),
     (QUEUE.pending_wake_up, "uq_queue_wake_up (run_id=?)"),
     (QUEUE.unfinished_of_run, "ix_queue_unfinished_of_run (run_id=?)"),
     (QUEUE.prunable, "ix_queue_finished (status=?"),

@@ -140,12 +140,19 @@ class Waiter:
 
         Raises: the error of the first that failed; none of those behind it was run.
         """
-        with self._connection.pipeline():
-            self._gathers = True
-            try:
-                yield
-            finally:
-                self._gathers = False
+        try:
+            with self._connection.pipeline():
+                self._gathers = True
+                try:
+                    yield
+                finally:
+                    self._gathers = False
+        except psycopg.errors.PipelineAborted as aborted:
+            # What came of those behind the first that failed, where its own error came earlier.
+            first = aborted.__context__
+            if not isinstance(first, psycopg.Error):
+                raise
+            raise first from None
 
 
 def give_up_after(connection: Connection, seconds: float) -> None:

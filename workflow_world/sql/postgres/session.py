@@ -75,6 +75,12 @@ class PostgresSession(RemoteSession):
         if self._opening:
             self._answers([])
 
+    def undone(self, proof: Read | None) -> None:
+        """All since ``proof`` was the proof is undone: what still waits of it, too."""
+        self._waiting.drop()
+        self._ahead.clear()
+        self.proof = proof
+
     def end(self, statements: Sequence[str]) -> str | None:
         """What waits, and then these; none of them is run when one before it fails.
 

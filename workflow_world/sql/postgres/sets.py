@@ -173,9 +173,13 @@ class Waiting:
                 found.append(self._sets.one(statement, self._singles[number], bold=bold))
             else:
                 found.extend(self._sets.writes(statement, rows, bold=bold))
+        self.drop()
+        return found
+
+    def drop(self) -> None:
+        """Nothing waits any more."""
         self._groups, self._singles = [], {}
         self._forget()
-        return found
 
     def _forget(self) -> None:
         """What comes next stays behind all that was before."""

@@ -92,6 +92,7 @@ class Writes:
 
     def _alone(self, transaction: Transaction, job: Job[Any]) -> None:
         transaction.execute("SAVEPOINT one")
+        proof = transaction.session.proof
         try:
             with translated():
                 transaction.run([job])
@@ -100,6 +101,7 @@ class Writes:
             if transaction.connection.closed:
                 raise
             job.error = error
+            transaction.session.undone(proof)
             transaction.execute("ROLLBACK TO SAVEPOINT one")
         transaction.execute("RELEASE SAVEPOINT one")
 
