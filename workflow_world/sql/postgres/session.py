@@ -44,6 +44,12 @@ class PostgresSession(RemoteSession):
     def flush(self) -> None:
         self._answers([])
 
+    def forget(self, proof: Read | None) -> None:
+        """What the last operation has not sent yet is never sent; ``proof`` was there before it."""
+        self._waiting.clear()
+        self._ahead.clear()
+        self.proof = proof
+
     def run(
         self,
         statement: Statement,

@@ -92,14 +92,17 @@ class Writes:
 
     def _alone(self, transaction: Transaction, job: Job[Any]) -> None:
         transaction.execute("SAVEPOINT one")
+        session = transaction.session
+        proof = session.proof
         try:
             with translated():
                 transaction.run([job])
-                transaction.session.flush()
+                session.flush()
         except Exception as error:
             if transaction.connection.closed:
                 raise
             job.error = error
+            session.forget(proof)
             transaction.execute("ROLLBACK TO SAVEPOINT one")
         transaction.execute("RELEASE SAVEPOINT one")
 
