@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
@@ -32,7 +33,18 @@ LONG: Final = st.builds(
 INCOMPRESSIBLE: Final = st.binary(min_size=2_000, max_size=5_000).map(bytes.hex)
 """Too long for an index of Postgres, which compresses the others."""
 
-HOSTILE: Final = st.one_of(SHORT, SHORT, SHORT, LONG, INCOMPRESSIBLE)
+
+@dataclass(frozen=True)
+class Hostile:
+    """A text that a report shows the beginning of; the blob in it makes all of it again."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Hostile({self.text[:200]!r}) of {len(self.text)} characters"
+
+
+HOSTILE: Final = st.one_of(SHORT, SHORT, SHORT, LONG, INCOMPRESSIBLE).map(Hostile)
 
 Place: TypeAlias = Callable[[World, str, str], Awaitable[dict[str, int]]]
 """Puts a text where it may be, for a run of its own, and reads it back. Returns: how many rows of

@@ -19,7 +19,7 @@ from workflow_world import World, create_world
 from workflow_world.sql import inspect_database
 from workflow_world.testing.conformance.helpers import state_of
 
-from .hostile import HOSTILE, PLACES, create, look, typed
+from .hostile import HOSTILE, PLACES, Hostile, create, look, typed
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 COST = {"sqlite": 1, "postgres": 2, "libsql": 6}
@@ -120,17 +120,17 @@ def attempts(
     count: Callable[[], Counter[str]],
     numbers: Any,
     outcomes: Counter[str],
-) -> Callable[[str], None]:
+) -> Callable[[Hostile], None]:
     put, needs_run = PLACES[place]
 
-    def attempt(hostile: str) -> None:
+    def attempt(hostile: Hostile) -> None:
         run_id = f"wrun_{next(numbers)}"
         if needs_run:
             runner.run(create(world, run_id))
         before = count()
-        new = runner.run(typed(put(world, hostile, run_id)))
+        new = runner.run(typed(put(world, hostile.text, run_id)))
         outcomes["refused" if new is None else "stored"] += 1
         assert count() == before + Counter(new or {})
-        runner.run(look(world, hostile))
+        runner.run(look(world, hostile.text))
 
     return attempt

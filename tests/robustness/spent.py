@@ -32,6 +32,7 @@ def spent(url: str, server: postgres.Server | None, table: str) -> Generator[Spe
             yield found
         return
     database = url.rpartition("/")[2]
+    deserted(server, url)  # so that nothing from before is still to be reported
     before = _rows_read(server, database, table)
     yield found
     deserted(server, url)  # they report when they end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from ..core.attributes import is_storable
 from ..core.entities import ABSENT, Page, Payload, Run, RunStatus
 from ..core.events import CURRENT_SPEC_VERSION, NewEvent
 from ..core.paging import DEFAULT_LIMITS, Query, clamp_limit
@@ -77,6 +78,9 @@ class Runs:
         )
         query = ordered(query, sort_order, cursor)
         backend = await self._context.opened()
+        if not all(is_storable(key, value) for key, value in query.attributes):
+            # No run has it, and what a database would do to find that out grows with it.
+            return page(query, list[Run](), cursor)
         rows = [*await backend.runs.list_runs(one_more(query))]
         if not payloads:
             rows = [without_payloads(row) for row in rows]

@@ -64,6 +64,12 @@ def merged(
     return result
 
 
+def is_storable(key: str, value: str) -> bool:
+    """Whether the limits of length allow any run to have the pair."""
+    size = len(value.encode(errors="surrogatepass"))
+    return utf16_length(key) <= MAX_KEY_UTF16 and size <= MAX_VALUE_BYTES
+
+
 def _check(key: str, value: str | None, *, reserved: bool) -> None:
     try:
         size = len((value or "").encode())

@@ -226,7 +226,6 @@ class Worker:
     async def _claim_until_stopped(self, backend: Backend, signal: Subscription) -> None:
         failures = 0
         while not self._stopping.is_set():
-            pause: float | None = None
             try:
                 pause = await self._claim(backend)
                 failures = 0
@@ -245,13 +244,14 @@ class Worker:
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
 
-    async def _claim(self, backend: Backend) -> float | None:
-        """Fill the free slots. Returns: seconds until the next claim; None: when a slot is free."""
+    async def _claim(self, backend: Backend) -> float:
+        """Fill the free slots. Returns: seconds until the next claim, unless a wake-up comes."""
         free = self._free
         prefixes = self._deliverer.prefixes
         if free <= 0:
+            # A slot that becomes free wakes; should that be lost, this looks again.
             self._saturated = True
-            return None
+            return self._poll_interval()
         if prefixes is not None and not prefixes:
             return self._poll_interval()
         # While there are few messages one slot is kept, for what is enqueued during the claim.
@@ -271,7 +271,7 @@ class Worker:
         # Slots may have become free during the claim, when nobody was told of them.
         self._saturated = self._busy and self._free <= 0
         if self._busy:
-            return None if self._saturated else 0
+            return self._poll_interval() if self._saturated else 0
         pause = self._poll_interval()
         if claim.next_due_at is not None:
             until = (claim.next_due_at - self._context.clock.now()).total_seconds()
