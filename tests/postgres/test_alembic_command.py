@@ -65,7 +65,7 @@ def test_several_at_once(server: postgres.Server, empty: str) -> None:
     about = ("-x", f"url={server.url(empty)}", "-x", "schema=flows", "upgrade", "head")
     with ThreadPoolExecutor(4) as pool:
         done = [*pool.map(lambda _: alembic(*about), range(4))]
-    assert [one.returncode for one in done] == [0] * 4, done[0].stderr[-2000:]
+    assert not [one.stderr[-2000:] for one in done if one.returncode]
     assert schemas(server, empty) == {"flows"}
 
 
