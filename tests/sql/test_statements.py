@@ -127,7 +127,7 @@ async def claim(world: World, limit: int = 1) -> Claim:
 SEARCH = ["SELECT queue_messages", "SELECT queue_messages"]
 """Pending messages, and those whose lease has ended."""
 NEXT_DUE = ["SELECT queue_messages"]
-CLAIM_ONE = ["BEGIN IMMEDIATE", *SEARCH, "UPDATE queue_messages", *NEXT_DUE, "COMMIT"]
+CLAIM_ONE = ["BEGIN IMMEDIATE", *NEXT_DUE, *SEARCH, "UPDATE queue_messages", "COMMIT"]
 LOOK = ["SELECT queue_messages"]
 """When the next message falls due, from two indexes."""
 

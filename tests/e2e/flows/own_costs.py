@@ -110,7 +110,7 @@ PER_STEP = {
     "read log": 1,  # the rows since the last replay, and the one before them
     "insert message": 2,  # the step's, and the wake-up after it; both taken as they are stored
     "find key holder": 1,
-    "find recently completed": 1,
+    "find last completed": 1,
     "find pending wake-up": 1,
     "find replay of run": 1,
     "find held back message": 1,
