@@ -15,6 +15,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     text,
     tuple_,
@@ -152,6 +153,8 @@ class _HasAttribute(ColumnElement[bool]):
 @compiles(_HasAttribute)
 def _by_json(element: _HasAttribute, compiler: SQLCompiler, **options: Any) -> str:
     """Compares keys as values, so that no key can reach into a JSON path."""
+    if "\0" in "".join(element.pair):
+        return compiler.process(_in_text(element), **options)
     # A damaged row has no attributes, instead of failing the list for all others.
     readable = case((func.json_valid(element.column), element.column), else_="{}")
     pairs = func.json_each(readable).table_valued("key", "value", name="attribute")
@@ -164,6 +167,16 @@ def _by_json(element: _HasAttribute, compiler: SQLCompiler, **options: Any) -> s
         )
     )
     return compiler.process(found, **options)
+
+
+def _in_text(element: _HasAttribute) -> ColumnElement[bool]:
+    """SQLite's functions for JSON read a text up to its first NUL only. With one in it, a pair as
+    ``json_of`` wrote it is nowhere but where it is a pair: a quote behind a bracket or a comma
+    is not an escaped one, and if it ended a text, ``\\u0000`` would stand outside of all texts.
+    """
+    pair = ":".join(map(json_of_text, element.pair))
+    at = [func.instr(element.column, bindparam(None, before + pair)) for before in "{,"]
+    return and_(func.json_valid(element.column), or_(at[0] == 1, at[1] > 0))
 
 
 @compiles(_HasAttribute, "postgresql")

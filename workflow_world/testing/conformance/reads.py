@@ -218,6 +218,19 @@ async def test_b102_foreign_text_in_filters(world: World) -> None:
 
 
 @pytest.mark.anyio
+async def test_b102_attributes_with_a_nul(world: World) -> None:
+    """A pair is found by its whole key and value, and only where it is a pair."""
+    pairs = [("\0", "\0"), ("a\0b", "v"), ("k", "v\0"), ("k", "v\0w"), ("\\u0000", "v")]
+    near = [('x"\0', "v"), (':\0"', '\0":"v'), (",", "\0"), ("\\", "\0")]
+    for number, (key, value) in enumerate([*pairs, *near]):
+        await create_run(world, f"wrun_{number}", attributes={"first": ":", key: value})
+    for number, (key, value) in enumerate([*pairs, *near]):
+        assert await _ids(world.runs.list(attributes={key: value})) == [f"wrun_{number}"]
+    for key, value in (("a\0", "v"), ("k", "v\0x"), ("\0", "v"), ("u0000", "v"), ("", "\0")):
+        assert await _ids(world.runs.list(attributes={key: value})) == []
+
+
+@pytest.mark.anyio
 async def test_b102_other_filters(world: World) -> None:
     """steps.list filters by status, events.list by types."""
     await start_run(world)
