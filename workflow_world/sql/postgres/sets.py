@@ -218,7 +218,7 @@ class Reading:
         found: list[list[Row]] = [[] for _ in range(self._count)]
         for rows, (places, merged) in zip(answers, self._wanted, strict=True):
             for row in rows:
-                at, values = (places[row[0] - 1], row[1:]) if merged else (places[0], row)
-                for place in at:
-                    found[place].append(values)
+                number: int = row[0] if merged else 1
+                for place in places[number - 1]:
+                    found[place].append(row[1:] if merged else row)
         return found
