@@ -15,6 +15,9 @@ from .arrays import array_of
 Sql: TypeAlias = tuple[bytes, Any, bool]
 """Text, its parameters as the driver wants them, and whether it is one of a few."""
 
+Values: TypeAlias = Mapping[str, Any] | tuple[Any, ...]
+"""Of one statement, by name or in the order of its ``names``."""
+
 _IF_NONE: Final = " ON CONFLICT DO NOTHING"
 _LIMIT: Final = "row_limit"
 MOST_BYTES: Final = 1 << 20
@@ -47,7 +50,7 @@ class Sets:
     def one(
         self,
         statement: Statement,
-        values: Mapping[str, Any] | tuple[Any, ...],
+        values: Values,
         *,
         bold: bool = False,
     ) -> Sql:
@@ -65,11 +68,9 @@ class Sets:
 
     # --- many ----------------------------------------------------------------------------
 
-    def writes(
-        self, statement: Statement, rows: Sequence[tuple[Any, ...]], *, bold: bool
-    ) -> list[Sql]:
+    def writes(self, statement: Statement, rows: Sequence[Values], *, bold: bool) -> list[Sql]:
         """The same effect as the statement with each row's values, none of which is about a row
-        of another one's."""
+        of another one's. Several are tuples."""
         if len(rows) > 1 and (many := self._of_many(statement, bold)) is not None:
             return [many.with_columns([*zip(*rows, strict=True)])]
         return [self.one(statement, values, bold=bold) for values in rows]
@@ -133,22 +134,16 @@ class Waiting:
 
     def __init__(self, sets: Sets) -> None:
         self._sets = sets
-        self._groups: list[tuple[Statement, bool, list[tuple[Any, ...]]]] = []
-        self._singles: dict[int, Mapping[str, Any]] = {}
+        self._groups: list[tuple[Statement, bool, list[Values]]] = []
         self._forget()
 
     def __bool__(self) -> bool:
         return bool(self._groups)
 
-    def add(
-        self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...], *, bold: bool
-    ) -> None:
+    def add(self, statement: Statement, values: Values, *, bold: bool) -> None:
         if not statement.row:
             self._forget()
-            row = values if isinstance(values, tuple) else ()
-            if not isinstance(values, tuple):
-                self._singles[len(self._groups)] = values
-            self._groups.append((statement, bold, [row]))
+            self._groups.append((statement, bold, [values]))
             return
         row = (
             values if isinstance(values, tuple) else tuple(values[name] for name in statement.names)
@@ -168,22 +163,19 @@ class Waiting:
     def take(self) -> list[Sql]:
         """What they have become, in order; nothing waits any more."""
         found = list[Sql]()
-        for number, (statement, bold, rows) in enumerate(self._groups):
-            if number in self._singles:
-                found.append(self._sets.one(statement, self._singles[number], bold=bold))
-            else:
-                found.extend(self._sets.writes(statement, rows, bold=bold))
+        for statement, bold, rows in self._groups:
+            found.extend(self._sets.writes(statement, rows, bold=bold))
         self.drop()
         return found
 
     def drop(self) -> None:
         """Nothing waits any more."""
-        self._groups, self._singles = [], {}
+        self._groups = []
         self._forget()
 
     def _forget(self) -> None:
         """What comes next stays behind all that was before."""
-        self._open: dict[Statement, list[tuple[Any, ...]]] = {}
+        self._open: dict[Statement, list[Values]] = {}
         self._rows: set[object] = set()
         self._weight = 0
 
