@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from servers.engines import ENGINES, Running
 
 from workflow_world import BackendError, NewEvent, World, WorldError, create_world, faults
 from workflow_world.core.fold import fold
+from workflow_world.testing.conformance.helpers import walk
 
 LONG = bool(os.environ.get("CHAOS_LONG"))
 EVENTS = 10_000 if LONG else 500
@@ -132,13 +134,7 @@ async def test_positions_are_dense_whatever_writers_do(engines: Running, name: s
 
 
 async def verify(world: World, writers: Writers) -> None:
-    log, cursor = list[Any](), None
-    while True:
-        page = await world.events.list(RUN, limit=1000, cursor=cursor)
-        log.extend(page.data)
-        if not page.has_more:
-            break
-        cursor = page.cursor
+    log = await walk(partial(world.events.list, RUN), limit=1000)
     assert [one.position for one in log] == [*range(1, len(log) + 1)]
     assert len({one.event_id for one in log}) == len(log)
     assert [one.event_id for one in log] == sorted(one.event_id for one in log)
