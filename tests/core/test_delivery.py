@@ -27,8 +27,8 @@ from workflow_world.core.delivery import (
     error_record,
     given_up,
     is_suspect,
-    postponed,
     settle,
+    undelivered,
 )
 from workflow_world.core.entities import Message
 from workflow_world.testing.clock import START
@@ -274,8 +274,9 @@ def test_a_suspect_was_lost_half_of_its_times() -> None:
     assert found == [5, 6, 7, 8]
 
 
-def test_a_postponed_message_pays_nothing() -> None:
+def test_a_message_that_was_not_delivered_pays_nothing() -> None:
     message = replace(MESSAGE, deliveries=6, attempt=2)
-    settled = postponed(message, MESSAGE.updated_at)
-    assert (settled.status, settled.attempt, settled.deliveries) == ("pending", 2, 5)
-    assert settled.available_at == MESSAGE.updated_at + timedelta(seconds=1)
+    for delay_s in (0, 1):
+        settled = undelivered(message, MESSAGE.updated_at, delay_s=delay_s)
+        assert (settled.status, settled.attempt, settled.deliveries) == ("pending", 2, 5)
+        assert settled.available_at == MESSAGE.updated_at + timedelta(seconds=delay_s)

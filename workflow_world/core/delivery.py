@@ -15,7 +15,6 @@ BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 60.0
 BACKOFF_SPREAD: Final = 0.2
 MAX_ERROR_BYTES: Final = 2048
-POSTPONED_S: Final = 1.0
 EXHAUSTED_CODE: Final = "MAX_DELIVERIES_EXCEEDED"
 
 
@@ -151,11 +150,9 @@ def is_suspect(message: Message, limits: Limits) -> bool:
     return max(1, limits.max_deliveries // 2) < message.deliveries <= limits.max_deliveries
 
 
-def postponed(message: Message, now: datetime) -> Settlement:
-    """Claimed, but not delivered now: nothing is consumed."""
-    return _back(
-        message, now, now + _seconds(POSTPONED_S), deliveries=max(0, message.deliveries - 1)
-    )
+def undelivered(message: Message, now: datetime, *, delay_s: float = 0) -> Settlement:
+    """Claimed, but not delivered: due again after ``delay_s`` seconds, and nothing is consumed."""
+    return _back(message, now, now + _seconds(delay_s), deliveries=max(0, message.deliveries - 1))
 
 
 def dead(message: Message, reason: str, now: datetime) -> Settlement:

@@ -38,6 +38,7 @@ _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
 _SETTLE_TRIES: Final = 8
 _JITTER: Final = 0.2
+_SUSPECT_DELAY_S: Final = 1.0
 _TURNS: Final = 2
 """Of the event loop: in one deliveries begin, in the next those that are over are settled."""
 
@@ -265,6 +266,10 @@ class Worker:
             )
         finally:
             self._claiming = 0
+        if self._stopping.is_set():
+            # It came too late to be delivered here; others need not wait for its lease's end.
+            await self._give_back(backend, claim.messages)
+            return 0
         for message in await self._one_suspect(backend, claim.messages):
             self._spawn(message)
         self._busy = len(claim.messages) == limit
@@ -291,15 +296,24 @@ class Worker:
                 chosen.append(message)
             else:
                 others.append(message)
-        if others:
-            now = self._context.clock.now()
-            pairs = [(delivery.postponed(message, now), None) for message in others]
-            try:
-                await backend.messages.settle(pairs)
-            except WorldError as error:
-                # Their leases end by themselves; those that were chosen are held all the same.
-                logger.warning("%d messages are not given back yet: %s", len(others), error)
+        await self._give_back(backend, others, delay_s=_SUSPECT_DELAY_S)
         return chosen
+
+    async def _give_back(
+        self, backend: Backend, messages: Sequence[Message], *, delay_s: float = 0
+    ) -> None:
+        """End leases under which nothing was delivered."""
+        if not messages:
+            return
+        now = self._context.clock.now()
+        pairs = [
+            (delivery.undelivered(message, now, delay_s=delay_s), None) for message in messages
+        ]
+        try:
+            await backend.messages.settle(pairs)
+        except WorldError as error:
+            # Their leases end by themselves; what was chosen for delivery is held all the same.
+            logger.warning("%d messages are not given back yet: %s", len(messages), error)
 
     def _poll_interval(self) -> float:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
