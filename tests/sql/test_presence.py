@@ -82,7 +82,7 @@ async def test_two_workers_of_one_process_count_as_two(
     make_world: MakeWorld, world: World, spawn: Spawn, url: str
 ) -> None:
     await world.queue(QUEUE, {})
-    first = make_world()
+    first = make_world(shutdown_timeout_ms=1)
     busy = asyncio.Event()
 
     async def handler(message: object, *, attempt: int, queue_name: str, message_id: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,12 +20,12 @@ from ..core.queue_names import parse
 from ..core.values import without_credentials
 from ..settings import Settings
 from ..wire import CBOR, to_json
+from .callback_url import base_url
 from .connections import Connections, Headers, NotConnectedError, Response
-from .handlers import ATTEMPT_HEADER, ID_HEADER, NAME_HEADER
+from .handlers import ATTEMPT_HEADER, ID_HEADER, NAME_HEADER, seconds
 
 logger = logging.getLogger("workflow_world.deliver")
 
-_SERVICE_URL: Final = "WORKFLOW_SERVICE_URL"
 _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
 _SHOWN_BYTES: Final = 2000
@@ -77,17 +75,6 @@ class Callbacks:
         await self._connections.close()
 
 
-def configured_url(settings: Settings) -> str | None:
-    """Where callbacks go, if somebody said so."""
-    return settings.base_url or os.environ.get(_SERVICE_URL) or None
-
-
-def base_url(settings: Settings) -> str:
-    """Where callbacks go: option, ``WORKFLOW_SERVICE_URL``, ``http://localhost:{PORT or 3000}``."""
-    url = configured_url(settings)
-    return (url or f"http://localhost:{os.environ.get('PORT') or 3000}").rstrip("/")
-
-
 def outcome_of(response: Response) -> Outcome:
     """What a callback's response means (spec 4.11)."""
     status, body = response.status, _decompressed(response)
@@ -103,15 +90,6 @@ def outcome_of(response: Response) -> Outcome:
         retry_after = seconds(_header(response.headers, b"retry-after"))
     text = body[:_SHOWN_BYTES].decode(errors="replace")[:_SHOWN_LENGTH]
     return Failed(message=f"HTTP {status}: {text}", status=status, retry_after_seconds=retry_after)
-
-
-def seconds(value: object) -> float | None:
-    """A delay that somebody else named, in seconds; None when it is no such number."""
-    try:
-        number = float(cast("Any", value))
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..codec import decode
 from ..core.delivery import Done, Failed, Outcome, Unreachable
@@ -10,17 +12,19 @@ from ..core.entities import Message
 from ..errors import BackendError
 from ..http import QueueHandler
 from ..settings import Settings
-from .callback import Callbacks, base_url, configured_url, seconds
+from .callback_url import configured_url
 from .handlers import (
     Handlers,
     again_of,
     outage_in,
+    seconds,
     summary_of,
 )
 
-logger = logging.getLogger("workflow_world.deliver")
+if TYPE_CHECKING:
+    from .callback import Callbacks
 
-__all__ = ["Deliverer", "base_url"]
+logger = logging.getLogger("workflow_world.deliver")
 
 
 class Deliverer:
@@ -28,7 +32,13 @@ class Deliverer:
 
     def __init__(self, settings: Settings, handlers: Handlers) -> None:
         self._settings, self._handlers = settings, handlers
-        self._callbacks = Callbacks(settings)
+
+    @cached_property
+    def _callbacks(self) -> Callbacks:
+        # httpx is a third of all that is imported, and few workers call anybody.
+        from .callback import Callbacks
+
+        return Callbacks(self._settings)
 
     @property
     def prefixes(self) -> tuple[str, ...] | None:
@@ -66,7 +76,8 @@ class Deliverer:
 
     async def close(self) -> None:
         """Close what callbacks keep open. No delivery may be going on."""
-        await self._callbacks.close()
+        if "_callbacks" in self.__dict__:
+            await self._callbacks.close()
 
 
 async def _call(handler: QueueHandler, payload: object, message: Message) -> Outcome:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 from ..core.delivery import Again
 from ..core.values import without_credentials
@@ -154,3 +155,12 @@ def _positive(text: str | None) -> int | None:
         return None
     number = int(text[:12])
     return number if number >= 1 else None
+
+
+def seconds(value: object) -> float | None:
+    """A delay that somebody else named, in seconds; None when it is no such number."""
+    try:
+        number = float(cast("Any", value))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -189,7 +189,7 @@ async def test_b145_default_base_url(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """http://localhost:3000 when nothing is set."""
-    from ...worker.deliver import base_url
+    from ...worker.callback_url import base_url
 
     world = make_world()
     for name in ("WORKFLOW_SERVICE_URL", "PORT"):
