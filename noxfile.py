@@ -70,8 +70,9 @@ def chaos(session: nox.Session) -> None:
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--outages", type=int, default=180, help="seconds")
     parser.add_argument("--crowd", type=int, default=60, help="seconds")
+    parser.add_argument("--rounds", type=int, default=100, help="of zombies and of first starts")
     wanted = parser.parse_args(session.posargs)
-    session.install("-e", ".[test]")
+    session.install("-e", ".[test]", "pytest-repeat")
     env = {
         "CHAOS_KILLS": str(wanted.kills),
         "CHAOS_COPIES": str(wanted.copies),
@@ -96,6 +97,14 @@ def chaos(session: nox.Session) -> None:
         "tests/simulation",
     )
     session.run("python", "-m", "pytest", f"--timeout={timeout}", "-s", "-n", "0", *where, env=env)
+    again = (
+        "tests/chaos/test_zombie.py",
+        "tests/libsql/test_opening.py",
+        "tests/postgres/test_schema.py",
+        "tests/sql/test_opening.py",
+    )
+    rounds = (f"--count={wanted.rounds}", "-k", "stopped_worker or eight_processes")
+    session.run("python", "-m", "pytest", "-n", "0", *rounds, *again)
 
 
 @nox.session

@@ -322,7 +322,7 @@ def test_a_claim_reads_in_the_order_of_an_index(connection: Connection) -> None:
         found = session.all(statement, now=10_000, row_limit=20)
         assert [row[8] for row in found] == [*range(1, 21)]
         _, explained, _ = session._answers([IN_ORDER, (b"EXPLAIN " + sql, values, False), AS_EVER])
-        plan = [row[0] for row in explained.fetchall()]
+        plan = [row[0] for row in explained.rows]
     assert any("Index Scan using ix_queue_claim" in line for line in plan), plan
     assert not any("Sort" in line for line in plan), plan
     assert connection.execute("SHOW enable_sort").fetchall() == [("on",)]

@@ -21,10 +21,10 @@ from .arrays import DUMPERS
 from .errors import connect_error, is_lost
 from .location import Location
 from .options import Options
+from .wire import Wire
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
-_PREPARED: Final = 400
 _WAIT_S: Final = 30.0
 GRACE_S: Final = 5.0
 """How much later than the statement timeout the server's answer to it may come."""
@@ -43,13 +43,15 @@ class Connector:
     def connect(self) -> Connection:
         """Raises: BackendError; ``Unreachable`` where a later attempt may succeed."""
         connection = self._plain()
-        give_up_after(connection, self._options.statement_timeout_ms / 1000 + GRACE_S)
+        seconds, pooler = (
+            self._options.statement_timeout_ms / 1000,
+            self._options.transaction_pooler,
+        )
+        give_up_after(connection, seconds + GRACE_S, prepares=not pooler)
         try:
             connection.autocommit = True
-            if self._options.transaction_pooler:
-                connection.prepare_threshold = None
-            else:
-                connection.prepared_max = _PREPARED
+            connection.prepare_threshold = None
+            if not pooler:
                 timeouts = (
                     f"SET {name} = {value}" for name, value in self._options.timeouts.items()
                 )
@@ -112,7 +114,7 @@ class Connector:
 
 
 class Waiter:
-    """How a connection waits: not for ever, and not at all while statements are gathered.
+    """How a connection waits: not for ever.
 
     The server ends a statement that takes too long, and says so: silence means that it cannot be
     reached any more, though nobody said so, and a lane would wait for ever. Keepalives do not
@@ -120,51 +122,26 @@ class Waiter:
     nothing came for ``seconds``.
     """
 
-    def __init__(self, connection: Connection, seconds: float) -> None:
+    def __init__(self, connection: Connection, seconds: float, *, prepares: bool) -> None:
         self._connection, self._seconds = connection, seconds
-        self._plain, self._gathers = connection.wait, False
+        self._plain = connection.wait
+        self.wire = Wire(connection, prepares=prepares)
 
     def __call__(self, waiting: Any, *arguments: Any, **named: Any) -> Any:
-        if self._gathers:
-            # Up to where it would send. What it has queued goes when the pipeline ends.
-            next(waiting, None)
-            waiting.close()
-            return None
         bounded = _bounded(waiting, self._connection, self._seconds)
         return self._plain(bounded, *arguments, **named)
 
-    @contextlib.contextmanager
-    def pipeline(self) -> Generator[None]:
-        """Statements that are executed inside are sent at once when it ends, which costs much less
-        than to send each. Their answers are there afterwards.
 
-        Raises: the error of the first that failed; none of those behind it was run.
-        """
-        try:
-            with self._connection.pipeline():
-                self._gathers = True
-                try:
-                    yield
-                finally:
-                    self._gathers = False
-        except psycopg.errors.PipelineAborted as aborted:
-            # What came of those behind the first that failed, where its own error came earlier.
-            first = aborted.__context__
-            if not isinstance(first, psycopg.Error):
-                raise
-            raise first from None
+def give_up_after(connection: Connection, seconds: float, *, prepares: bool = True) -> None:
+    """Have the connection wait by a ``Waiter``, and give it a ``Wire``."""
+    waiter = Waiter(connection, seconds, prepares=prepares)
+    connection.wait = cast("Any", waiter)  # type: ignore[method-assign]
 
 
-def give_up_after(connection: Connection, seconds: float) -> None:
-    """Have the connection wait by a ``Waiter``."""
-    connection.wait = cast("Any", Waiter(connection, seconds))  # type: ignore[method-assign]
-
-
-def pipeline(connection: Connection) -> contextlib.AbstractContextManager[None]:
-    """See ``Waiter.pipeline``."""
+def wire_of(connection: Connection) -> Wire:
     waiter = connection.wait
     assert isinstance(waiter, Waiter)
-    return waiter.pipeline()
+    return waiter.wire
 
 
 def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[Any, Any, Any]:

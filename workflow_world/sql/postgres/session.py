@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
-
 from ... import faults
 from ..compiled import Read, Row, Statement
 from ..remote import RemoteSession
 from .arrays import Texts
-from .connections import Connection, pipeline
-from .sets import Reading, Sets, Sql, Waiting
-
-Cursor = psycopg.Cursor[tuple[Any, ...]]
+from .connections import Connection, wire_of
+from .sets import Reading, Sets, Waiting
+from .wire import Answer, Sql
 
 _MAX_PAYLOAD: Final = 7_900
 ALL: Final = "*"
@@ -25,7 +22,7 @@ ALL: Final = "*"
 def _planned(sorts: str) -> Sql:
     names = ("enable_sort", "enable_bitmapscan")
     settings = ", ".join(f"set_config('{name}', '{sorts}', true)" for name in names)
-    return f"SELECT {settings}".encode(), None, True
+    return f"SELECT {settings}".encode(), (), True
 
 
 IN_ORDER: Final = _planned("off")
@@ -43,7 +40,7 @@ class PostgresSession(RemoteSession):
     ``topics`` are what other processes are told after the commit.
     """
 
-    __slots__ = ("_careful", "_connection", "_opened", "_opening", "_sets", "_waiting", "topics")
+    __slots__ = ("_careful", "_opened", "_opening", "_sets", "_waiting", "_wire", "topics")
 
     def __init__(
         self,
@@ -52,11 +49,11 @@ class PostgresSession(RemoteSession):
         now: Callable[[], datetime],
         *,
         opening: Sequence[bytes] = (),
-        opened: Callable[[tuple[Any, ...]], None] | None = None,
+        opened: Callable[[Row], None] | None = None,
         careful: bool = False,
     ) -> None:
-        super().__init__(connection.cursor(binary=True), sets.dialect, now)
-        self._connection, self._sets, self._careful = connection, sets, careful
+        super().__init__(connection.cursor(), sets.dialect, now)
+        self._wire, self._sets, self._careful = wire_of(connection), sets, careful
         self._opening, self._opened = opening, opened
         self._waiting = Waiting(sets)
         self.topics: set[str] = set()
@@ -81,13 +78,13 @@ class PostgresSession(RemoteSession):
         self._ahead.clear()
         self.proof = proof
 
-    def end(self, statements: Sequence[str]) -> str | None:
+    def end(self, statements: Sequence[str]) -> str:
         """What waits, and then these; none of them is run when one before it fails.
 
         Returns: what the server says of the last.
         """
-        answers = self._answers([(one.encode(), None, False) for one in statements])
-        return answers[-1].statusmessage
+        answers = self._answers([(one.encode(), (), False) for one in statements])
+        return answers[-1].status
 
     # --- statements ----------------------------------------------------------------------
 
@@ -102,7 +99,7 @@ class PostgresSession(RemoteSession):
         faults.point(statement.before)
         (answer,) = self._answers([self._sets.one(statement, values or more)])
         faults.point(statement.after)
-        return answer.rowcount
+        return answer.count
 
     def send(
         self,
@@ -139,37 +136,21 @@ class PostgresSession(RemoteSession):
             _, *answers, _ = self._answers([IN_ORDER, *reading.statements, AS_EVER])
         else:
             answers = self._answers(reading.statements)
-        return reading.sorted_out([list[Row](answer.fetchall()) for answer in answers])
+        return reading.sorted_out([answer.rows for answer in answers])
 
-    def _answers(self, statements: Sequence[Sql]) -> list[Cursor]:
+    def _answers(self, statements: Sequence[Sql]) -> list[Answer]:
         """The opening, what waits, then the statements, in one round trip.
 
         Raises: the server's error with the first of all that failed.
         """
-        opening, self._opening = self._opening, ()
-        before: list[Sql] = [(one, None, True) for one in opening]
-        waiting = self._waiting.take() if self._waiting else []
-        if len(before) + len(waiting) + len(statements) <= 1:
-            return [self._send(*one) for one in (*waiting, *statements)][len(waiting) :]
-        with pipeline(self._connection):
-            opened = [self._send(*one, False) for one in before]
-            for one in waiting:
-                self._send(*one, False)
-            answers = [self._send(*one, False) for one in statements]
-        if opened and self._opened is not None:
-            row = opened[-1].fetchone()
-            assert row is not None
-            self._opened(row)
-        return answers
-
-    def _send(self, sql: bytes, values: Any, fixed: bool, otherwise: bool | None = None) -> Cursor:
-        """``otherwise`` is whether to prepare what is not ``fixed``; None: once it comes often.
-
-        In a pipeline that would be wrong: psycopg takes for prepared what comes for the sixth
-        time, also when the server never saw it as something before it had failed.
-        """
-        cursor = self._connection.cursor(binary=True)
-        return cursor.execute(sql, values, prepare=True if fixed else otherwise)
+        before: list[Sql] = [(one, (), True) for one in self._opening]
+        opening, self._opening = len(before), ()
+        if self._waiting:
+            before.extend(self._waiting.take())
+        answers = self._wire.run([*before, *statements])
+        if opening and self._opened is not None:
+            self._opened(answers[opening - 1].rows[0])
+        return answers[len(before) :]
 
 
 def payload_of(origin: str, topics: set[str]) -> str:

@@ -11,9 +11,7 @@ from sqlalchemy.engine import Dialect
 
 from ..compiled import Read, Row, Statement
 from .arrays import array_of
-
-Sql: TypeAlias = tuple[bytes, Any, bool]
-"""Text, its parameters as the driver wants them, and whether it is one of a few."""
+from .wire import Sql, numbered
 
 Values: TypeAlias = Mapping[str, Any] | tuple[Any, ...]
 """Of one statement, by name or in the order of its ``names``."""
@@ -27,6 +25,7 @@ MOST_BYTES: Final = 1 << 20
 @dataclass(frozen=True, slots=True)
 class _OfMany:
     sql: bytes
+    order: tuple[str, ...]
     names: tuple[str, ...]
     arrays: tuple[type[tuple[Any, ...]], ...]
     constants: Mapping[str, Any]
@@ -35,7 +34,7 @@ class _OfMany:
         values: dict[str, Any] = dict(self.constants)
         for name, array, column in zip(self.names, self.arrays, columns, strict=True):
             values[name] = array(column)
-        return self.sql, values, True
+        return self.sql, [values[name] for name in self.order], True
 
 
 class Sets:
@@ -60,11 +59,14 @@ class Sets:
         if form not in statement.forms:
             text, _, constants = statement.prepared(self.dialect)
             text = text.removesuffix(_IF_NONE) if bold else text
-            statement.forms[form] = text.encode(), constants
-        sql, constants = statement.forms[form]
+            statement.forms[form] = *numbered(text), constants
+        sql, order, constants = statement.forms[form]
         if isinstance(values, tuple):
+            if order == statement.names:
+                return sql, values, statement.is_fixed
             values = dict(zip(statement.names, values, strict=True))
-        return sql, {**constants, **values} if constants else values, statement.is_fixed
+        found = [values[name] if name in values else constants[name] for name in order]
+        return sql, found, statement.is_fixed
 
     # --- many ----------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class Sets:
                 f"SELECT k.number, x.* {rows} WITH ORDINALITY"
                 f" AS k({listed}, number) CROSS JOIN LATERAL ({text}) AS x"
             )
-        return _OfMany(text.encode(), names, tuple(array for array, _ in known), constants)
+        return _OfMany(*numbered(text), names, tuple(array for array, _ in known), constants)
 
 
 class Waiting:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 
 from ... import faults
 from ...errors import BackendError
-from ..compiled import Read, Statement
+from ..compiled import Read, Row, Statement
 from ..lane import Job
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Unreachable
 from ..server_clock import ServerClock
@@ -173,7 +173,7 @@ class Transaction:
         self._owner, self.connection = owner, connection
         self.number: str | None = None
 
-    def opened(self, row: tuple[Any, ...]) -> None:
+    def opened(self, row: Row) -> None:
         """The server's time and the number have come."""
         self._owner.learn(row[0])
         self.number = row[1]
