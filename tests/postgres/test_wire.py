@@ -18,8 +18,8 @@ PREPARED = "SELECT count(*) FROM pg_prepared_statements"
 @pytest.fixture
 def connection(server: postgres.Server, name: str) -> Iterator[Connection]:
     with psycopg.connect(server.url(name), autocommit=True) as found:
-        found.prepare_threshold = None
         give_up_after(found, 60)
+        found.prepare_threshold = None
         found.execute("CREATE TABLE t (n bigint PRIMARY KEY, d bytea)")
         yield found
 
@@ -86,15 +86,17 @@ def test_prepared_statements_have_a_bound(
     wire: Wire, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wires, "_MOST_PREPARED", 5)
+    read = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     for number in range(23):
-        (answer,) = wire.run([(b"SELECT %d" % number, (), True)])
-        assert answer.rows == [(number,)]
+        one: Sql = (b"SELECT %d" % number, (), True)
+        _, answer, same, _ = wire.run([(read, (), True), one, one, (b"COMMIT", (), False)])
+        assert answer.rows == same.rows == [(number,)]
         assert count(connection, PREPARED) <= 5
 
 
 def test_nothing_is_prepared_where_it_must_not_be(server: postgres.Server, name: str) -> None:
-    with psycopg.connect(server.url(name), autocommit=True) as connection:
-        give_up_after(connection, 60, prepares=False)
+    with psycopg.connect(server.url(name), autocommit=True, prepare_threshold=None) as connection:
+        give_up_after(connection, 60)
         for _ in range(8):
             wire_of(connection).run([(b"SELECT 1", (), True)])
         assert count(connection, PREPARED) == 0

@@ -43,14 +43,14 @@ class Connector:
     def connect(self) -> Connection:
         """Raises: BackendError; ``Unreachable`` where a later attempt may succeed."""
         connection = self._plain()
-        seconds, pooler = (
-            self._options.statement_timeout_ms / 1000,
-            self._options.transaction_pooler,
-        )
-        give_up_after(connection, seconds + GRACE_S, prepares=not pooler)
+        pooler = self._options.transaction_pooler
+        if pooler:
+            connection.prepare_threshold = None
+        give_up_after(connection, self._options.statement_timeout_ms / 1000 + GRACE_S)
+        # From here on the wire alone prepares: psycopg would let go of what is not its own.
+        connection.prepare_threshold = None
         try:
             connection.autocommit = True
-            connection.prepare_threshold = None
             if not pooler:
                 timeouts = (
                     f"SET {name} = {value}" for name, value in self._options.timeouts.items()
@@ -122,19 +122,19 @@ class Waiter:
     nothing came for ``seconds``.
     """
 
-    def __init__(self, connection: Connection, seconds: float, *, prepares: bool) -> None:
+    def __init__(self, connection: Connection, seconds: float) -> None:
         self._connection, self._seconds = connection, seconds
         self._plain = connection.wait
-        self.wire = Wire(connection, prepares=prepares)
+        self.wire = Wire(connection)
 
     def __call__(self, waiting: Any, *arguments: Any, **named: Any) -> Any:
         bounded = _bounded(waiting, self._connection, self._seconds)
         return self._plain(bounded, *arguments, **named)
 
 
-def give_up_after(connection: Connection, seconds: float, *, prepares: bool = True) -> None:
+def give_up_after(connection: Connection, seconds: float) -> None:
     """Have the connection wait by a ``Waiter``, and give it a ``Wire``."""
-    waiter = Waiter(connection, seconds, prepares=prepares)
+    waiter = Waiter(connection, seconds)
     connection.wait = cast("Any", waiter)  # type: ignore[method-assign]
 
 

@@ -144,10 +144,11 @@ class PostgresSession(RemoteSession):
         Raises: the server's error with the first of all that failed.
         """
         before: list[Sql] = [(one, (), True) for one in self._opening]
-        opening, self._opening = len(before), ()
+        opening = len(before)
         if self._waiting:
             before.extend(self._waiting.take())
         answers = self._wire.run([*before, *statements])
+        self._opening = ()
         if opening and self._opened is not None:
             self._opened(answers[opening - 1].rows[0])
         return answers[len(before) :]

@@ -48,11 +48,13 @@ class _Sent:
 class Wire:
     """Of one connection that is in autocommit, and used by one thread at a time.
 
-    ``prepares`` is whether statements that are one of a few are prepared on the server.
+    It prepares statements that are one of a few, unless the connection's ``prepare_threshold`` is
+    None when the wire is made.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], *, prepares: bool) -> None:
-        self._connection, self._prepares = connection, prepares
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._prepares = connection.prepare_threshold is not None
         self._adapt = Transformer.from_context(connection)
         self._prepared: dict[object, bytes] = {}
         self._count = 0
@@ -74,58 +76,62 @@ class Wire:
             pgconn.pipeline_sync()
             results = self._connection.wait(_exchanged(pgconn))
             pgconn.exit_pipeline_mode()
-        except BaseException:
+        except BaseException as error:
             # Nobody knows what is still to come.
-            self._connection.close()
-            raise
-        for place, (key, name) in new.items():
-            if results[place].status == pq.ExecStatus.COMMAND_OK:
-                self._prepared[key] = name
+            pgconn.finish()
+            if isinstance(error, psycopg.Error) or not isinstance(error, Exception):
+                raise
+            raise psycopg.OperationalError("the connection was given up") from error
+        for place, key in new.items():
+            if results[place].status != pq.ExecStatus.COMMAND_OK:
+                del self._prepared[key]
         for result in results:
             if result.status == pq.ExecStatus.FATAL_ERROR:
-                raise error_from_result(result)
+                raise error_from_result(result, self._adapt.encoding)
         return [self._answer(results[place]) for place in places]
 
     def _dumped(self, sql: bytes, values: Sequence[Any], fixed: bool) -> _Sent:
-        if not values:
-            return _Sent(sql, (), (), (), fixed)
         adapt = self._adapt
         dumped = adapt.dump_sequence(values, [PyFormat.AUTO] * len(values))
-        return _Sent(sql, dumped, adapt.types or (), adapt.formats or (), fixed)
+        return _Sent(sql, dumped, adapt.types or (), adapt.formats or [], fixed)
 
     def _send_all(
         self, pgconn: pq.abc.PGconn, statements: Sequence[_Sent]
-    ) -> tuple[dict[int, tuple[object, bytes]], list[int]]:
+    ) -> tuple[dict[int, object], list[int]]:
         """Returns: by the places of their answers what is being prepared, and the places of the
         statements' own answers."""
-        new, places, place = dict[int, tuple[object, bytes]](), list[int](), 0
-        names = dict[object, bytes]()
-        if len(self._prepared) >= _MOST_PREPARED:
-            self._prepared.clear()
-            pgconn.send_query_params(b"DEALLOCATE ALL", None)
-            place += 1
+        new, places = dict[int, object](), list[int]()
         for one in statements:
-            if one.fixed and self._prepares:
-                key = one.sql, tuple(one.types)
-                name = self._prepared.get(key) or names.get(key)
-                if name is None:
-                    self._count += 1
-                    name = names[key] = b"ww_%d" % self._count
-                    new[place] = key, name
-                    pgconn.send_prepare(name, one.sql, one.types)
-                    place += 1
-                pgconn.send_query_prepared(name, one.values, one.formats, _BINARY)
-            else:
+            key = one.sql, one.types
+            name = self._prepared.get(key)
+            if name is None and one.fixed and self._prepares:
+                name = self._prepare(pgconn, key)
+                if name is not None:
+                    new[len(places) + len(new)] = key
+            places.append(len(places) + len(new))
+            if name is None:
                 pgconn.send_query_params(one.sql, one.values, one.types, one.formats, _BINARY)
-            places.append(place)
-            place += 1
+            else:
+                pgconn.send_query_prepared(name, one.values, one.formats, _BINARY)
         return new, places
+
+    def _prepare(self, pgconn: pq.abc.PGconn, key: tuple[bytes, Sequence[int]]) -> bytes | None:
+        """None: there are too many already. None is let go, as that is a statement of its own,
+        and none may come before the first of a transaction."""
+        if len(self._prepared) >= _MOST_PREPARED:
+            return None
+        self._count += 1
+        name = self._prepared[key] = b"ww_%d" % self._count
+        pgconn.send_prepare(name, *key)
+        return name
 
     def _answer(self, result: pq.abc.PGresult) -> Answer:
         rows = list[Row]()
         if result.ntuples:
             self._adapt.set_pgresult(result)
             rows.extend(self._adapt.load_rows(0, result.ntuples, tuple))
+            # It may be large, and would be kept until the next one.
+            self._adapt.set_pgresult(None)
         status = (result.command_status or b"").decode()
         return Answer(rows, result.command_tuples or 0, status)
 
@@ -138,7 +144,7 @@ def _exchanged(pgconn: pq.abc.PGconn) -> Generator[Wait, Ready | int, list[pq.ab
     while pgconn.flush():
         # The server may have to send before it can read on.
         ready = yield Wait.RW
-        if ready & Ready.R:
+        if ready and ready & Ready.R:
             pgconn.consume_input()
     found = list[pq.abc.PGresult]()
     ends = 0
