@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def _needs_server(item: pytest.Item) -> bool:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def seed() -> int:
+    """Another one each time. A test that fails shows it."""
+    found = random.SystemRandom().randrange(2**32)
+    print(f"seed {found}")  # noqa: T201
+    return found
 
 
 @pytest.fixture(scope="session")

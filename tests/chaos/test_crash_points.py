@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,14 +56,13 @@ def test_a_fault_at_every_fault_point(
     every: bool,
     shard: int | None,
     shards: int,
+    seed: int,
 ) -> None:
     environ = {
         key: text
         for key, text in os.environ.items()
         if not key.startswith("WORKFLOW_") or key.startswith("WORKFLOW_TEST_")
     }
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
     if shard is None:
         shard = seed % shards
     place = engines(name).place

@@ -100,9 +100,9 @@ class Writers:
 @pytest.mark.anyio
 @pytest.mark.timeout(3600 if LONG else 300)
 @pytest.mark.parametrize("name", ENGINES)
-async def test_positions_are_dense_whatever_writers_do(engines: Running, name: str) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
+async def test_positions_are_dense_whatever_writers_do(
+    engines: Running, name: str, seed: int
+) -> None:
     chance = random.Random(seed)  # noqa: S311
 
     def cut_off(point: str) -> None:

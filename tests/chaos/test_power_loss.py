@@ -117,9 +117,7 @@ def damaged(source: Path, to: Path, damage: Callable[[bytearray], None]) -> Path
 
 
 @pytest.mark.anyio
-async def test_power_loss_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
+async def test_power_loss_loses_nothing_that_was_flushed(tmp_path: Path, seed: int) -> None:
     chance, path = random.Random(seed), tmp_path / "w.db"  # noqa: S311
     with writing(path, seed) as process:
         for pause in range(-(-COPIES // PER_PAUSE)):
@@ -133,10 +131,8 @@ async def test_power_loss_loses_nothing_that_was_flushed(tmp_path: Path) -> None
 
 
 @pytest.mark.anyio
-async def test_a_disk_that_lied_leaves_a_sound_beginning(tmp_path: Path) -> None:
+async def test_a_disk_that_lied_leaves_a_sound_beginning(tmp_path: Path, seed: int) -> None:
     """Even what was flushed is lost: what is left is a whole, earlier state."""
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
     chance, path = random.Random(seed), tmp_path / "w.db"  # noqa: S311
     with writing(path, seed) as process:
         _, used, known = process.write(20, 4)

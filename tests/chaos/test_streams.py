@@ -44,9 +44,9 @@ async def read(world: World, chance: random.Random) -> list[bytes]:
 @pytest.mark.anyio
 @pytest.mark.timeout(3600 if LONG else 300)
 @pytest.mark.parametrize("name", ENGINES)
-async def test_every_reader_gets_every_chunk_once_and_in_order(engines: Running, name: str) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
+async def test_every_reader_gets_every_chunk_once_and_in_order(
+    engines: Running, name: str, seed: int
+) -> None:
     chance = random.Random(seed)  # noqa: S311
     # A libSQL server takes five seconds to notice that a writer died.
     deaths = DEATHS if name != "libsql" else max(1, DEATHS // 10)

@@ -36,9 +36,7 @@ async def side_on(engines: Running, name: str, clock: ManualClock) -> AsyncItera
 
 
 @pytest.mark.parametrize("name", OTHERS)
-async def test_every_answer_is_that_of_sqlite(engines: Running, name: str) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
+async def test_every_answer_is_that_of_sqlite(engines: Running, name: str, seed: int) -> None:
     clock, handles = ManualClock(), random.Random(seed)  # noqa: S311
     operations, answered = Operations(seed, clock), Counter[str]()
     async with side_on(engines, "sqlite", clock) as sqlite, side_on(engines, name, clock) as other:

@@ -21,9 +21,9 @@ LIFE_S = 0.005, 0.5
 
 @pytest.mark.timeout(460 + 20 * KILLS)
 @pytest.mark.parametrize("name", ENGINES)
-def test_killed_workers_lose_nothing(engines: Running, name: str, tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
+def test_killed_workers_lose_nothing(
+    engines: Running, name: str, tmp_path: Path, seed: int
+) -> None:
     chance = random.Random(seed)  # noqa: S311
     kills = KILLS or (4 if name == "libsql" else 50)
     # Who dies in a transaction keeps the lock for five seconds: kills must not outpace the work.

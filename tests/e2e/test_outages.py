@@ -76,10 +76,8 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Own]:
         yield found
 
 
-def play(url: str, options: str, folder: Path, disasters: list[Disaster]) -> None:
+def play(url: str, options: str, folder: Path, disasters: list[Disaster], seed: int) -> None:
     """Two workers, and new runs before and during each disaster; then everything is proved."""
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
     chance = random.Random(seed)  # noqa: S311
     began = time.monotonic()
     with (
@@ -147,11 +145,11 @@ def check_the_output(text: str, seconds: float) -> None:
     assert all(count <= seconds for count in said.values()), said.most_common(3)
 
 
-def test_a_server_that_is_restarted(own: Own, tmp_path: Path) -> None:
-    play(own.url, own.options, tmp_path, own.disasters)
+def test_a_server_that_is_restarted(own: Own, tmp_path: Path, seed: int) -> None:
+    play(own.url, own.options, tmp_path, own.disasters, seed)
 
 
-def test_a_network_that_misbehaves(own: Own, tmp_path: Path) -> None:
+def test_a_network_that_misbehaves(own: Own, tmp_path: Path, seed: int) -> None:
     with Proxy(own.port, commit=own.commit) as proxy:
 
         def slow() -> None:
@@ -164,4 +162,5 @@ def test_a_network_that_misbehaves(own: Own, tmp_path: Path) -> None:
             proxy.cut("before", 5)
 
         url = own.url.replace(str(own.port), str(proxy.port))
-        play(url, own.options, tmp_path, [proxy.cut_all, commits_lost, slow, proxy.half_open])
+        disasters = [proxy.cut_all, commits_lost, slow, proxy.half_open]
+        play(url, own.options, tmp_path, disasters, seed)

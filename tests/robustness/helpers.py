@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from servers.children import ChildProcess
+from sqlalchemy import Connection
 
 from workflow_world import World
+from workflow_world.sql import open_database
 
 LONG: Final = bool(os.environ.get("CHAOS_LONG"))
 """Set by ``nox -s chaos``: everything below takes its long form."""
@@ -25,6 +28,17 @@ FLOW, STEP = FLOWS + "w", STEPS + "s"
 
 def event(kind: str, key: str | None = None, **data: object) -> dict[str, object]:
     return {"eventType": kind, "correlationId": key, "eventData": data or None}
+
+
+@contextmanager
+def sql_on(url: str) -> Generator[Connection]:
+    """One transaction on the database, beside any World."""
+    engine = open_database(url, environ={}).engine
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 async def create_run(world: World, run_id: str) -> None:

@@ -14,10 +14,9 @@ from workflow_world.backend import NewMessage
 from workflow_world.core.delivery import Done, Limits, settle
 from workflow_world.core.values import to_ms
 from workflow_world.ids import new_id
-from workflow_world.sql import open_database
 
 from .conftest import MakeWorld
-from .helpers import FLOW, FLOWS, LONG, STEPS
+from .helpers import FLOW, FLOWS, LONG, STEPS, sql_on
 from .spent import spent
 
 pytestmark = pytest.mark.anyio
@@ -39,24 +38,20 @@ FROM numbers
 def fill(world: World, url: str, first: int, last: int) -> None:
     """Messages that are all due, of twenty workflows in turn."""
     due = to_ms(world.clock.now()) - 10_000_000
-    engine = open_database(url, environ={}).engine
-    try:
-        with engine.begin() as connection:
-            connection.execute(
-                text(FILL),
-                {
-                    "first": first,
-                    "last": last,
-                    "flow": FLOW,
-                    "names": NAMES,
-                    "payload": b"\xa0",
-                    "due": due,
-                    "no": False,
-                },
-            )
-            connection.execute(text("ANALYZE"))
-    finally:
-        engine.dispose()
+    with sql_on(url) as connection:
+        connection.execute(
+            text(FILL),
+            {
+                "first": first,
+                "last": last,
+                "flow": FLOW,
+                "names": NAMES,
+                "payload": b"\xa0",
+                "due": due,
+                "no": False,
+            },
+        )
+        connection.execute(text("ANALYZE"))
 
 
 async def deliver(world: World) -> None:

@@ -16,11 +16,10 @@ from sqlalchemy import text
 from workflow_world import World
 from workflow_world.codec import encode
 from workflow_world.core.events import SLOT_IDS_SPEC_VERSION
-from workflow_world.sql import open_database
 from workflow_world.sql.log_cache import LogCache
 
 from .conftest import MakeWorld
-from .helpers import event
+from .helpers import event, sql_on
 from .spent import Spent, spent
 
 pytestmark = pytest.mark.anyio
@@ -43,20 +42,16 @@ async def fill(world: World, url: str, run_id: str, count: int) -> None:
     created = event("run_created", deploymentId="d", workflowName="w", input=b"")
     await world.events.create(run_id, {**created, "specVersion": SLOT_IDS_SPEC_VERSION})
     await world.events.create(run_id, event("run_started"))
-    engine = open_database(url, environ={}).engine
-    try:
-        with engine.begin() as connection:
-            connection.execute(
-                text(FILL),
-                {
-                    "run_id": run_id,
-                    "count": count,
-                    "created": encode({"stepName": "s", "input": PAYLOAD}),
-                    "completed": encode({"result": PAYLOAD}),
-                },
-            )
-    finally:
-        engine.dispose()
+    with sql_on(url) as connection:
+        connection.execute(
+            text(FILL),
+            {
+                "run_id": run_id,
+                "count": count,
+                "created": encode({"stepName": "s", "input": PAYLOAD}),
+                "completed": encode({"result": PAYLOAD}),
+            },
+        )
 
 
 FILL: Final = """

@@ -106,11 +106,9 @@ async def test_what_is_over_the_limit_is_refused_and_its_neighbours_are_not(
 
 
 async def test_a_process_killed_in_a_large_write_leaves_all_of_it_or_nothing(
-    request: pytest.FixtureRequest, url: str, make_world: MakeWorld, spawn: Spawn
+    request: pytest.FixtureRequest, url: str, make_world: MakeWorld, spawn: Spawn, seed: int
 ) -> None:
     server = request.getfixturevalue("server") if url.startswith("postgresql:") else None
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
     chance = random.Random(seed)  # noqa: S311
     world = make_world(url)
     await begin(world)

@@ -4,7 +4,6 @@ what is alive is not touched, and nothing forgets what it knew by a message that
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -118,10 +117,8 @@ class Application:
 
 @pytest.mark.timeout(7_200 if LONG else 300)
 async def test_pruners_that_die_touch_nothing_alive_and_leave_no_orphan(
-    url: str, make_world: MakeWorld, spawn: Spawn
+    url: str, make_world: MakeWorld, spawn: Spawn, seed: int
 ) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
     # Its own worker prunes as well.
     at_once = {"completed_retention_s": 0, "failed_retention_s": 0, "idempotency_ttl_ms": 0}
     world = make_world(url, recovery_interval_ms=500, shutdown_timeout_ms=0, **at_once)

@@ -57,10 +57,10 @@ async def test_one_winner_among_32_tasks_of_8_processes(
             assert set(kinds.values()) == {1}, kinds
 
 
-async def test_a_resume_against_a_disposal_against_the_end(url: str, make_world: MakeWorld) -> None:
+async def test_a_resume_against_a_disposal_against_the_end(
+    url: str, make_world: MakeWorld, seed: int
+) -> None:
     """Whatever comes first, nothing is written behind what it ended."""
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
     chance = random.Random(seed)  # noqa: S311
     first, second = make_world(url), make_world(url, poll_interval_ms=99)
     rounds, at_once = (10_000, 50) if LONG else (60, 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ async def test_a_claim_that_ends_after_the_stop_delivers_nothing(
     message_id = await world.queue(QUEUE, {"n": 1})
     claim = world.backend.messages.claim
 
-    async def answered_late(**options: object) -> Claim:
-        found = await claim(**options)  # type: ignore[arg-type]
+    async def answered_late(**options: Any) -> Claim:
+        found = await claim(**options)
         claimed.set()
         await go_on.wait()
         return found

@@ -116,8 +116,8 @@ class Wire:
         return new, places
 
     def _prepare(self, pgconn: pq.abc.PGconn, key: tuple[bytes, Sequence[int]]) -> bytes | None:
-        """None: there are too many already. None is let go, as that is a statement of its own,
-        and none may come before the first of a transaction."""
+        """Returns: its name, or None when there are too many already. Letting one go would be a
+        statement of its own, and nothing may come before the ``BEGIN`` of a transaction."""
         if len(self._prepared) >= _MOST_PREPARED:
             return None
         self._count += 1
