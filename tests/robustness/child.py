@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -214,10 +216,12 @@ async def fill(url: str, count: int) -> None:
     await world.close()
 
 
-async def take(url: str) -> list[str]:
+async def take(url: str, opened: Barrier) -> list[str]:
     """Claim and settle until nothing is left; the ids that this process got, in order."""
     world = create_world(url)
     await world.backend.open()
+    # Who opened first would else have taken all before another one is there.
+    await asyncio.to_thread(opened.wait, PATIENCE_S)
     store, got, idle = world.backend.messages, list[str](), 0
     while idle < 20:
         claim = await store.claim(
@@ -240,7 +244,8 @@ async def take(url: str) -> list[str]:
 
 def claims(url: str, count: str, processes: str) -> dict[str, int]:
     Child(lambda: fill(url, int(count))).end()
-    found = at_once(int(processes), lambda number: take(url))
+    opened = multiprocessing.get_context("fork").Barrier(int(processes))
+    found = at_once(int(processes), lambda number: take(url, opened))
     ids = Counter(message_id for got in found for message_id in got)
     twice = sum(1 for times in ids.values() if times > 1)
     return {"taken": len(ids), "twice": twice, "busy": sum(1 for got in found if got)}
