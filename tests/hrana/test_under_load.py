@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 
 import pytest
 from servers.sqld import Sqld
@@ -12,6 +13,7 @@ from workflow_world import hrana
 
 WRITERS = 3
 KEYS = 120
+PATIENCE_S = 60.0
 
 
 class Progress:
@@ -29,7 +31,7 @@ class Progress:
 
     def wait_for(self, commits: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.commits >= commits, timeout=60)
+            assert self._changed.wait_for(lambda: self.commits >= commits, timeout=PATIENCE_S)
 
 
 def commit_once(db: hrana.Connection, key: str) -> None:
@@ -41,28 +43,31 @@ def commit_once(db: hrana.Connection, key: str) -> None:
     db.commit()
 
 
-def is_there(db: hrana.Connection, key: str) -> bool:
+def is_there(db: hrana.Connection, key: str, deadline: float) -> bool:
     while True:
         try:
             return db.execute("SELECT 1 FROM log WHERE key = ?", (key,)).fetchone() is not None
         except hrana.OperationalError:
-            continue  # not up again yet
+            if time.monotonic() > deadline:
+                raise  # else it is not up again yet
 
 
 def write(url: str, writer: int, keys: int, progress: Progress | None = None) -> None:
     progress = progress or Progress()
     db = hrana.connect(url, write_behind=True, timeout=20)
     for number in range(keys):
-        key = f"{writer}/{number}"
+        key, deadline = f"{writer}/{number}", time.monotonic() + PATIENCE_S
         while True:
             try:
                 commit_once(db, key)
                 break
             except hrana.UnknownOutcomeError:
                 progress.add(unknown=1)
-                if is_there(db, key):
+                if is_there(db, key, deadline):
                     break
             except hrana.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
                 progress.add(lost=1)
                 db.rollback()
         progress.add(commits=1)
@@ -111,7 +116,11 @@ def test_processes(server: Sqld) -> None:
     ]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
+    try:
+        for process in processes:
+            process.join(2 * PATIENCE_S)
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.exitcode for process in processes] == [0] * WRITERS
     check(server, WRITERS * KEYS)

@@ -227,24 +227,38 @@ class Postgres(Server):
             end(process, how, _STOP_S)
 
 
-_shared: list[Server] = []
+class _Shared:
+    """One server for all who ask, stopped when the last of them is done: fixtures of a session
+    end in any order."""
+
+    def __init__(self) -> None:
+        self._server: Postgres | None = None
+        self._users = 0
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[Postgres]:
+        if self._server is None:
+            self._server = Postgres().__enter__()
+        self._users += 1
+        try:
+            yield self._server
+        finally:
+            self._users -= 1
+            if not self._users:
+                server, self._server = self._server, None
+                server.remove()
+
+
+_shared: Final = _Shared()
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Server]:
-    """The server that the environment names, or one of our own, which whoever asks meanwhile
-    shares."""
-    if _shared:
-        yield _shared[0]
-        return
+    """The server that the environment names, or one of our own, shared."""
     if importlib.util.find_spec("psycopg") is None:
         missing("pip install 'workflow-world[postgres]'")
     if url := _ENVIRON.get("WORKFLOW_TEST_POSTGRES_URL"):
         yield Server(url)
         return
-    with Postgres() as server:
-        _shared.append(server)
-        try:
-            yield server
-        finally:
-            _shared.clear()
+    with _shared() as server:
+        yield server
