@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         "--update-docs", action="store_true", help="put the table into docs/benchmarks.md"
     )
     parser.add_argument(
-        "--section", default="", help="of docs/benchmarks.md: postgres or libsql; default the first"
+        "--section",
+        default="",
+        help="of docs/benchmarks.md: stores, postgres or libsql; default the first",
     )
     return parser
 

@@ -192,13 +192,21 @@ _WORLD_LEVEL: tuple[Workload, ...] = (
             ),
         ),
     ),
-    _single(_cost("hook_by_token", "Hook by token, 1,000 hooks", Target(0.05, "local"))),
+    _single(
+        _cost("hook_by_token", "Hook by token, 1,000 hooks", Target(0.05, "local"), filled=True)
+    ),
     Workload(
         "stream",
         (
-            _rate("stream_write", "Stream: write_multi of 100", "chunks/s", Target(5, "local")),
-            _rate("stream_read", "Stream: read all", "chunks/s", Target(1, "local")),
-            _cost("stream_live", "Stream: live latency, p50", Target(2)),
+            _rate(
+                "stream_write",
+                "Stream: write_multi of 100",
+                "chunks/s",
+                Target(5, "local"),
+                filled=True,
+            ),
+            _rate("stream_read", "Stream: read all", "chunks/s", Target(1, "local"), filled=True),
+            _cost("stream_live", "Stream: live latency, p50", Target(2), filled=True),
         ),
     ),
     _single(
@@ -231,7 +239,16 @@ _SDK_LEVEL: tuple[Workload, ...] = (
         _sdk(f"sequential_{n}", f"{n} steps in sequence", Flow(n), 1.25, filled=n == 10)
         for n in (10, 50, 100, 200)
     ),
-    *(_sdk(f"fan_out_{n}", f"Fan-out of {n} steps", Flow(n, fan_out=True), 0.6) for n in (50, 200)),
+    *(
+        _sdk(
+            f"fan_out_{n}",
+            f"Fan-out of {n} steps",
+            Flow(n, fan_out=True),
+            0.6,
+            filled=n == 50,
+        )
+        for n in (50, 200)
+    ),
     *(
         _sdk(
             f"concurrent_{n}",
@@ -239,6 +256,7 @@ _SDK_LEVEL: tuple[Workload, ...] = (
             Flow(3, runs=n),
             1.2,
             *([Target(1.35, "floor", "ours-pg")] if n == 100 else []),
+            filled=n == 100,
         )
         for n in (20, 100, 300)
     ),
