@@ -50,6 +50,10 @@ def _world_level(contender: str, workload: str, sizes: Sizes, directory: Path) -
         from . import raw
 
         return raw.run(workload, sizes, directory)
+    if contender == "statements":
+        from . import statements
+
+        return asyncio.run(statements.run(workload, sizes, directory))
     if contender == "raw-pg":
         from . import raw_postgres
 

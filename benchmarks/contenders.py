@@ -102,6 +102,12 @@ CONTENDERS: tuple[Contender, ...] = (
         ("step_events_1", "step_events_50", "enqueue_50", "pick_up"),
         "sqlite3",
     ),
+    Contender(
+        "statements",
+        "the SQL statements of ours alone, executed again by sqlite3",
+        ("step_events_1", "step_events_50", "enqueue_50", "drain"),
+        "sqlite3",
+    ),
     Contender("httpx", "one plain httpx.AsyncClient", ("callbacks",), "httpx"),
     Contender("huey", "huey on SQLite, its default: no fsync", ("drain",), "huey"),
     Contender("huey-full", "huey on SQLite, fsync=True", ("drain",), "huey"),
