@@ -27,6 +27,7 @@ from workflow_world.core.delivery import (
 )
 from workflow_world.core.entities import Message
 from workflow_world.testing.clock import START, ManualClock
+from workflow_world.worker.attempt import failure_of_run
 
 FLOW: Final = "__wkf_workflow_w"
 HOUR: Final = timedelta(hours=1)
@@ -257,7 +258,7 @@ class Operations:
         for message in claim.messages:
             due = outcome if message.run_id == run_id else Released()
             ended = settle(message, due, now=self._clock.now(), spread=0, limits=Limits())
-            intent = self._world._worker._failure_of_run(message, ended)
+            intent = failure_of_run(message, ended)
             await self._store.settle([(ended, intent)])
         return any(message.run_id == run_id for message in claim.messages)
 

@@ -18,14 +18,11 @@ from ..api.context import Context, Delivery
 from ..api.messages import Messages
 from ..backend import Backend, Lease, NewMessage, Presence, Subscription
 from ..core import delivery
-from ..core.decide import intent_for
-from ..core.decision import Intent
-from ..core.delivery import Failed, Limits, Outcome, Released, Settlement
+from ..core.delivery import Limits
 from ..core.entities import Message
-from ..core.events import NewEvent, checked
-from ..core.rules import Owner
 from ..errors import WorldClosedError, WorldError
 from ..signals import QUEUE
+from .attempt import Attempt, say_lost
 from .deliver import Deliverer
 from .handlers import Handlers
 from .lease import Heartbeat
@@ -36,7 +33,6 @@ logger = logging.getLogger("workflow_world.worker")
 
 _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
-_SETTLE_TRIES: Final = 8
 _JITTER: Final = 0.2
 _SUSPECT_DELAY_S: Final = 1.0
 _TURNS: Final = 2
@@ -75,7 +71,7 @@ class Worker:
         self._saturated = self._busy = self._claim_is_due = False
         self._signal: Subscription | None = None
         self._heartbeat: Heartbeat | None = None
-        self._settling: Settling | None = None
+        self._attempt: Attempt | None = None
         self._presence: Presence | None = None
 
     def wake(self) -> None:
@@ -104,7 +100,9 @@ class Worker:
         self._loop, self._variables = asyncio.get_running_loop(), copy_context()
         self._signal = backend.notifier.subscribe(QUEUE)
         self._heartbeat = Heartbeat(backend.messages, self._lease, self._context.clock)
-        self._settling = Settling(backend.messages)
+        self._attempt = Attempt(
+            self._context, self._deliverer, Settling(backend.messages), self._limits
+        )
         self._heartbeat.start()
         self._tasks = [
             asyncio.create_task(self._claim_loop(backend, self._signal)),
@@ -320,15 +318,15 @@ class Worker:
         return self._settings.poll_interval_ms / 1000 * spread
 
     def _spawn(self, message: Message) -> None:
-        settling = self._settling
-        assert settling is not None
+        attempt = self._attempt
+        assert attempt is not None
         lease = Lease(message_id=message.message_id, token=message.lease_token or "")
         if self._heartbeat is not None:
             self._heartbeat.hold(lease)
         self._handling += 1
         # Whoever enqueued the message is not to be seen from its handler.
         context = None if self._variables is None else self._variables.copy()
-        task = asyncio.create_task(self._work(settling, message, lease), context=context)
+        task = asyncio.create_task(self._work(attempt, message, lease), context=context)
         self._deliveries.add(task)
         task.add_done_callback(self._done)
 
@@ -342,12 +340,12 @@ class Worker:
         if self._signal is not None and not self._stopping.is_set():
             self._context.backend.notifier.notify(QUEUE)
 
-    async def _work(self, settling: Settling, message: Message, lease: Lease) -> None:
+    async def _work(self, attempt: Attempt, message: Message, lease: Lease) -> None:
         """Deliver and settle one message; its lease is held until then."""
         try:
             try:
                 with Delivery(self._context, lease):
-                    settlement = await self._deliver(message)
+                    settlement = await attempt.deliver(message)
             finally:
                 self._handling -= 1
                 if self._saturated and not self._claim_is_due:
@@ -355,88 +353,14 @@ class Worker:
                     self._claim_is_due = True
                     asyncio.get_running_loop().call_soon(self._claim_now)
             if self._heartbeat is not None and self._heartbeat.is_lost(lease):
-                _say_lost(message)
+                say_lost(message)
             else:
-                await self._settle(settling, message, settlement)
+                await attempt.settle(message, settlement)
         finally:
             if self._suspect == message.message_id:
                 self._suspect = None
             if self._heartbeat is not None:
                 self._heartbeat.drop(lease)
-
-    async def _deliver(self, message: Message) -> Settlement:
-        reason = delivery.given_up(message, self._limits)
-        if reason is not None:
-            return delivery.dead(message, reason, self._context.clock.now())
-        outcome: Outcome
-        try:
-            outcome = await self._deliverer.deliver(message)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # At shutdown. From here on the task has to settle, so it is no longer cancelled.
-                task.uncancel()
-                outcome = Released()
-            else:
-                # Something that the handler waited for was cancelled, not the delivery.
-                outcome = Failed(message=f"CancelledError: {error}")
-        return delivery.settle(
-            message,
-            outcome,
-            now=self._context.clock.now(),
-            spread=random.uniform(-1, 1),  # noqa: S311
-            limits=self._limits,
-        )
-
-    async def _settle(self, settling: Settling, message: Message, settlement: Settlement) -> None:
-        intent = self._failure_of_run(message, settlement)
-        for attempt in range(_SETTLE_TRIES):
-            try:
-                settled = await settling.settle(settlement, intent)
-            except WorldError as error:
-                if error.code == "CORRUPT" and intent is not None:
-                    logger.error("Run %s cannot be failed: %s", message.run_id, error)
-                    intent = None
-                    continue
-                # Not settled: the lease's end gives the message back, which costs a delivery.
-                logger.warning("Message %s is not settled yet: %s", message.message_id, error)
-                await asyncio.sleep(min(_BACKOFF_FIRST_S * 2**attempt, _BACKOFF_MAX_S))
-                continue
-            if not settled:
-                _say_lost(message)
-            elif settlement.exhausted:
-                logger.error(
-                    "Message %s of queue %s failed for good, run %s: %s",
-                    message.message_id,
-                    message.queue_name,
-                    message.run_id,
-                    (settlement.last_error or {}).get("message"),
-                    extra={"message_id": message.message_id, "run_id": message.run_id},
-                )
-            return
-
-    def _failure_of_run(self, message: Message, settlement: Settlement) -> Intent | None:
-        """A message without attempts left fails its run, so that every run ends (design 7)."""
-        if not (settlement.exhausted and self._settings.fail_exhausted_runs and message.run_id):
-            return None
-        text = str((settlement.last_error or {}).get("message", ""))
-        error = {
-            "message": f"Message {message.message_id} could not be delivered: {text}",
-            "code": delivery.EXHAUSTED_CODE,
-        }
-        event = NewEvent(
-            event_type="run_failed",
-            event_data={"error": error, "errorCode": delivery.EXHAUSTED_CODE},
-        )
-        return intent_for(message.run_id, checked(message.run_id, event), owner=Owner())
-
-
-def _say_lost(message: Message) -> None:
-    logger.warning(
-        "The lease of message %s was lost: its result is dropped",
-        message.message_id,
-        extra={"message_id": message.message_id, "run_id": message.run_id},
-    )
 
 
 async def _finished(tasks: Iterable[asyncio.Task[Any]]) -> None:
