@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def seed() -> int:
-    """Another one each time. A test that fails shows it."""
-    found = random.SystemRandom().randrange(2**32)
+    """Another one each time, unless ``CHAOS_SEED`` gives one. A test that fails shows it."""
+    given = os.environ.get("CHAOS_SEED")
+    found = random.SystemRandom().randrange(2**32) if given is None else int(given)
     print(f"seed {found}")  # noqa: T201
     return found
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from servers.engines import ENGINES, Running
+from servers.engines import APART, ENGINES, Running
 
 from workflow_world import BackendError, NewEvent, World, WorldError, create_world, faults
 from workflow_world.core.fold import fold
@@ -20,12 +20,6 @@ LONG = bool(os.environ.get("CHAOS_LONG"))
 EVENTS = 10_000 if LONG else 500
 COST = {"sqlite": 1, "postgres": 1, "libsql": 5}
 RUN, WRITERS = "wrun_dense", 24
-APART: dict[str, dict[str, object]] = {
-    "sqlite": {"synchronous": "normal"},
-    "postgres": {"pool_size": 4},
-    "libsql": {"request_timeout_ms": 29_000},
-}
-"""Options that give the second World a handle of its own: they race as two processes do."""
 
 
 class Writers:

@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shutil
-import sqlite3
 import struct
 import subprocess
 import sys
@@ -22,9 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from workflow_world import create_world
-from workflow_world.core.fold import fold
+from known import check, check_runs, sound
 
 HERE = Path(__file__).parent
 COPIES = int(os.environ.get("CHAOS_COPIES", "120"))
@@ -142,55 +139,3 @@ async def test_a_disk_that_lied_leaves_a_sound_beginning(tmp_path: Path, seed: i
             if sound(copy):
                 await check_runs(copy, known, whole=False)
             shutil.rmtree(to)
-
-
-def sound(path: Path) -> bool:
-    """SQLite's own checks. Returns: whether the tables are there yet."""
-    connection = sqlite3.connect(path)
-    try:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        found = connection.execute(
-            "SELECT count(*) FROM sqlite_master WHERE name = 'queue_messages'"
-        ).fetchone()
-    finally:
-        connection.close()
-    return bool(found[0])
-
-
-async def check(path: Path, known: dict[str, Any]) -> None:
-    """Sound, and everything acknowledged is there; claims and settlements may be undone."""
-    assert sound(path)
-    await check_runs(path, known, whole=True)
-    world = create_world(f"file:{path}")
-    try:
-        for message_id in known["messages"]:
-            assert (await world.messages.get(message_id)).status in (
-                "pending",
-                "processing",
-                "completed",
-            )
-        for name, count in known["chunks"].items():
-            assert (await world.streams.get_info("wrun_0", name)).tail_index == count - 1
-    finally:
-        await world.close()
-
-
-async def check_runs(path: Path, known: dict[str, Any], *, whole: bool) -> None:
-    """Each run is what its log says, and with ``whole`` the log is the acknowledged one."""
-    world = create_world(f"file:{path}")
-    try:
-        acknowledged: dict[str, list[str]] = {}
-        for run_id, _, event_id in known["events"]:
-            acknowledged.setdefault(run_id, []).append(event_id)
-        for run_id, ids in acknowledged.items():
-            page = await world.events.list(run_id)
-            found = [event.event_id for event in page.data]
-            assert found == (ids if whole else ids[: len(found)])
-            folded = fold(page.data)
-            if folded.run is not None:
-                assert folded.run == await world.runs.get(run_id)
-                stored = {one.step_id: one for one in (await world.steps.list(run_id)).data}
-                assert stored == dict(folded.steps)
-    finally:
-        await world.close()

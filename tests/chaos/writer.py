@@ -11,6 +11,7 @@ import json
 import random
 import sys
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from workflow_world import World, create_world
@@ -26,6 +27,7 @@ class Writer:
         self.chunks: dict[str, int] = {}
         self.messages: list[str] = []
         self._open: dict[str, list[str]] = {}
+        self._numbers = count()
 
     async def durable(self) -> None:
         kinds = (self._run, self._step, self._step, self._message, self._chunk)
@@ -48,7 +50,7 @@ class Writer:
         self.events.append((run_id, made.position, made.event_id))
 
     async def _run(self) -> None:
-        run_id = f"wrun_{len(self._open)}"
+        run_id = f"wrun_{next(self._numbers)}"
         about = {"deploymentId": "d", "workflowName": "w", "input": self._payload()}
         await self._event(run_id, "run_created", None, about)
         await self._event(run_id, "run_started", None)

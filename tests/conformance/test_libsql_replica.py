@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from servers.sqld import Sqld, empty_tables
+from servers.engines import Running
 
 from workflow_world.backend import Backend
 from workflow_world.clock import Clock
-from workflow_world.sql import migrate, open_backend
+from workflow_world.sql import open_backend
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
 from workflow_world.testing.conformance.reads import *  # noqa: F403
@@ -42,17 +42,11 @@ def open_handle(clock):
 """
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
-    with Sqld(tmp_path_factory.mktemp("sqld")) as found:
-        migrate.upgrade(found.url, environ={})
-        yield found
-
-
 @pytest.fixture
-def url(server: Sqld) -> str:
-    empty_tables(server.url)
-    return server.url
+def url(engines: Running) -> Iterator[str]:
+    """Of a new server: a replica fetches all that was ever written to an old one."""
+    with engines("libsql").database() as found:
+        yield found
 
 
 @pytest.fixture

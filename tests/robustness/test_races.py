@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.engines import APART
 
-from workflow_world import World, WorldError
+from workflow_world import HookNotFoundError, World, WorldError
 from workflow_world.core.fold import fold
 
 from .conftest import MakeWorld, Spawn
@@ -60,9 +61,11 @@ async def test_one_winner_among_32_tasks_of_8_processes(
 async def test_a_resume_against_a_disposal_against_the_end(
     url: str, make_world: MakeWorld, seed: int
 ) -> None:
-    """Whatever comes first, nothing is written behind what it ended."""
-    chance = random.Random(seed)  # noqa: S311
-    first, second = make_world(url), make_world(url, poll_interval_ms=99)
+    """And against another run that wants the token. Whatever comes first, nothing is written behind
+    what it ended, and the token has one holder."""
+    chance, engine = random.Random(seed), "sqlite" if url.startswith("file:") else "postgres"  # noqa: S311
+    first, second = make_world(url), make_world(url, **APART[engine])
+    assert first.backend is not second.backend
     rounds, at_once = (10_000, 50) if LONG else (60, 20)
     for start in range(0, rounds, at_once):
         numbers = range(start, start + at_once)
@@ -70,26 +73,29 @@ async def test_a_resume_against_a_disposal_against_the_end(
 
 
 async def _hook_round(first: World, second: World, number: int, chance: random.Random) -> None:
-    run_id = f"wrun_{number}"
-    await create_run(first, run_id)
-    await first.events.create(run_id, event("run_started"))
-    await first.events.create(run_id, event("hook_created", "hook", token=f"token {number}"))
+    run_id, rival, token = f"wrun_{number}", f"wrun_{number}_rival", f"token {number}"
+    for one in (run_id, rival):
+        await create_run(first, one)
+        await first.events.create(one, event("run_started"))
+    await first.events.create(run_id, event("hook_created", "hook", token=token))
     proposed = [
-        event("hook_received", "hook", payload=b"1"),
-        event("hook_received", "hook", payload=b"2"),
-        event("hook_disposed", "hook"),
-        event("run_completed", output=b""),
+        (run_id, event("hook_received", "hook", payload=b"1")),
+        (run_id, event("hook_received", "hook", payload=b"2")),
+        (run_id, event("hook_disposed", "hook")),
+        (run_id, event("run_completed", output=b"")),
+        (rival, event("hook_created", "other", token=token)),
     ]
     chance.shuffle(proposed)
 
-    async def attempt(what: dict[str, object]) -> str:
+    async def attempt(about: str, what: dict[str, object]) -> str:
         try:
-            await chance.choice((first, second)).events.create(run_id, what)
+            result = await chance.choice((first, second)).events.create(about, what)
         except WorldError as error:
             return f"{error.status}"
-        return str(what["eventType"])
+        assert result.event is not None
+        return result.event.event_type
 
-    wins = Counter(await asyncio.gather(*map(attempt, proposed)))
+    wins = Counter(await asyncio.gather(*(attempt(*one) for one in proposed)))
     assert {kind for kind in wins if kind.isdigit()} <= {"404", "409", "410"}
     log = [one.event_type for one in (await second.events.list(run_id)).data]
     assert log.count("hook_received") == wins["hook_received"]
@@ -100,6 +106,15 @@ async def _hook_round(first: World, second: World, number: int, chance: random.R
         assert "hook_received" not in log[log.index("hook_disposed") :]
     assert not (await second.hooks.list(run_id)).data
     assert fold((await second.events.list(run_id)).data).run == await second.runs.get(run_id)
+    # The rival took the token when it was free, or heard that it was not.
+    assert wins["hook_created"] + wins["hook_conflict"] == 1
+    holders = [one.run_id for one in (await second.hooks.list(rival)).data]
+    assert holders == [rival] * wins["hook_created"]
+    if wins["hook_created"]:
+        assert (await first.hooks.get_by_token(token)).run_id == rival
+    else:
+        with pytest.raises(HookNotFoundError):
+            await first.hooks.get_by_token(token)
 
 
 async def test_no_message_is_claimed_twice(url: str, spawn: Spawn) -> None:

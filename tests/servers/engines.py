@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from workflow_world import hrana
 from workflow_world.sql import migrate
@@ -21,6 +21,12 @@ from . import postgres
 from .sqld import Sqld
 
 ENGINES: Final = ("sqlite", "postgres", "libsql")
+APART: Final[dict[str, dict[str, Any]]] = {
+    "sqlite": {"synchronous": "normal"},
+    "postgres": {"pool_size": 4},
+    "libsql": {"request_timeout_ms": 29_000},
+}
+"""Options that give a second World a handle of its own: the two race as two processes do."""
 _FREE: Final = "UPDATE queue_messages SET leased_until = 1 WHERE status = 'processing'"
 
 

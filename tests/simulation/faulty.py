@@ -145,7 +145,10 @@ class FaultyRuns(Verbs):
                 self._stale("write an event", sender)
             return result
 
-        return await self._around("write", write)
+        result = await self._around("write", write)
+        if result.event is not None:
+            self._ledger.acknowledged.append(result.event)
+        return result
 
 
 class FaultyMessages(Verbs):

@@ -1,4 +1,5 @@
-"""Every lease as committed: two live ones, or a write without one, are violations."""
+"""Every lease as committed: two live ones, or a write without one, are violations. And every event
+that somebody was told is written."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workflow_world.backend import Lease
+from workflow_world.core.entities import Event
 
 from .processes import Process
 
@@ -33,6 +35,7 @@ class Ledger:
         self._held: dict[str, Held] = {}
         self._settling: set[str] = set()
         self.violations: list[str] = []
+        self.acknowledged: list[Event] = []
 
     def holds(self, lease: Lease | None) -> bool:
         """Whether the lease is the one that its message has; without a lease there is no doubt."""

@@ -164,6 +164,7 @@ class Scene:
         for task in [*duties, *resumes, *watchers]:
             if task.done() and (error := task.exception()) is not None:
                 wrong.append(f"a client failed: {error!r}")
+        wrong += await verdict.of_logs(self.ledger.acknowledged)
         return wrong + await verdict.of_streams() + await verdict.of_check()
 
     # --- processes -----------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
 from workflow_world import RunNotFoundError, World
 from workflow_world.check import check
 from workflow_world.core.delivery import EXHAUSTED_CODE
-from workflow_world.core.entities import Run
+from workflow_world.core.entities import Event, Run
 
 from .book import Book
 from .clock import SimulatedClock
@@ -76,6 +78,28 @@ class Verdict:
                     wrong.append(f"the stream of {run_id} lost {chunks}")
             if self._book.read.get(run_id, stored) != stored:
                 wrong.append(f"a reader of {run_id} saw {self._book.read[run_id]}, not {stored}")
+        return wrong
+
+    async def of_logs(self, acknowledged: Iterable[Event]) -> list[str]:
+        """Each event is where it was said to be; each execution of a step has its start."""
+        wrong, logs = list[str](), dict[str, Sequence[Event]]()
+        for plan in self._plan.runs:
+            logs[plan.run_id] = (await self._world.events.list(plan.run_id, limit=1000)).data
+        for event in acknowledged:
+            log = logs[event.run_id]
+            if log[event.position - 1 : event.position] != [event]:
+                wrong.append(f"{event.run_id} lost {event.event_type} at {event.position}")
+        starts = Counter(
+            event.correlation_id
+            for log in logs.values()
+            for event in log
+            if event.event_type == "step_started"
+        )
+        wrong += [
+            f"{step_id} was executed {count} times, and started {starts[step_id]} times"
+            for step_id, count in self._book.executions.items()
+            if count > starts[step_id]
+        ]
         return wrong
 
     async def of_check(self) -> list[str]:

@@ -1,0 +1,63 @@
+"""A SQLite file against what was acknowledged of it: a map of events, chunks and messages, as
+``writer.Writer`` keeps them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from workflow_world import create_world
+from workflow_world.core.fold import fold
+
+
+def sound(path: Path) -> bool:
+    """SQLite's own checks. Returns: whether the tables are there yet."""
+    connection = sqlite3.connect(path)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        found = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'queue_messages'"
+        ).fetchone()
+    finally:
+        connection.close()
+    return bool(found[0])
+
+
+async def check(path: Path, known: dict[str, Any]) -> None:
+    """Sound, and everything acknowledged is there; claims and settlements may be undone."""
+    assert sound(path)
+    await check_runs(path, known, whole=True)
+    world = create_world(f"file:{path}")
+    try:
+        for message_id in known["messages"]:
+            assert (await world.messages.get(message_id)).status in (
+                "pending",
+                "processing",
+                "completed",
+            )
+        for name, count in known["chunks"].items():
+            assert (await world.streams.get_info("wrun_0", name)).tail_index == count - 1
+    finally:
+        await world.close()
+
+
+async def check_runs(path: Path, known: dict[str, Any], *, whole: bool) -> None:
+    """Each run is what its log says, and with ``whole`` the log is the acknowledged one."""
+    world = create_world(f"file:{path}")
+    try:
+        acknowledged: dict[str, list[str]] = {}
+        for run_id, _, event_id in known["events"]:
+            acknowledged.setdefault(run_id, []).append(event_id)
+        for run_id, ids in acknowledged.items():
+            page = await world.events.list(run_id)
+            found = [event.event_id for event in page.data]
+            assert found == (ids if whole else ids[: len(found)])
+            folded = fold(page.data)
+            if folded.run is not None:
+                assert folded.run == await world.runs.get(run_id)
+                stored = {one.step_id: one for one in (await world.steps.list(run_id)).data}
+                assert stored == dict(folded.steps)
+    finally:
+        await world.close()
