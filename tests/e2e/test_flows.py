@@ -1,4 +1,4 @@
-"""B192, B193: real SDK workflows on a SQLite file, one process per scenario."""
+"""B192, B193: real SDK workflows, one process per scenario."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from servers.engines import Running
 
 HERE = Path(__file__).parent
 FLOWS = (
@@ -25,15 +26,19 @@ FLOWS = (
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_the_flow_plays_to_its_end(flow: str, tmp_path: Path) -> None:
-    played = subprocess.run(  # our own script
-        [sys.executable, HERE / "play.py", flow, f"file:{tmp_path / 'flow.db'}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_the_flow_plays_to_its_end(
+    engine: str, flow: str, engines: Running, tmp_path: Path
+) -> None:
+    with engines(engine).database() as url:
+        played = subprocess.run(  # our own script
+            [sys.executable, HERE / "play.py", flow, url],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
     assert played.returncode == 0, played.stderr[-6000:]
 
 

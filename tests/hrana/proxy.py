@@ -21,6 +21,7 @@ Fault: TypeAlias = Literal[
     "html",  # the server acts, the answer is a web page
     "undone",  # the server acts, answers, and then rolls back without telling
     "garbage",  # the server acts, the answer is JSON, but not Hrana
+    "status 401",
     "status 404",
     "status 408",
     "status 413",
@@ -30,15 +31,20 @@ Fault: TypeAlias = Literal[
 ]
 
 
+_ENDS = {"RELEASE one", "COMMIT"}
+
+
 class Proxy:
     """``faults`` are used up, one for each request; then everything passes.
 
+    ``lone_commits`` are those of requests that write nothing before they commit.
     ``bodies``, ``headers`` and ``clients`` (their ports) are of the requests seen; ``base_url``
     is put into answers; ``delay`` is in seconds.
     """
 
     def __init__(self, host: str, *, tls: ssl.SSLContext | None = None) -> None:
         self.faults: deque[Fault] = deque()
+        self.lone_commits: deque[Fault] = deque()
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.clients: list[int] = []
@@ -125,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
         proxy.bodies.append(json.loads(body))
         proxy.clients.append(self.client_address[1])
         proxy.headers.append({name.lower(): value for name, value in self.headers.items()})
-        fault = proxy.faults.popleft() if proxy.faults else "pass"
+        is_lone = bool(proxy.lone_commits) and {"COMMIT"} <= {*proxy.sent()[-1]} <= _ENDS
+        faults = proxy.lone_commits if is_lone else proxy.faults
+        fault = faults.popleft() if faults else "pass"
         if proxy.delay:
             time.sleep(proxy.delay)
         if fault == "cut":

@@ -143,6 +143,92 @@ async def test_one_failing_operation_fails_alone(world: World, url: str) -> None
         assert await log_of(world, f"wrun_{name}") == [("run_created", None)]
 
 
+async def test_what_was_undone_proves_nothing(far: World, proxy: Proxy, url: str) -> None:
+    """The first of a batch fails, the others are committed, and the answer to that is lost."""
+
+    def message(number: int) -> dict[str, str]:
+        return {"runId": "wrun_1", "stepId": f"s{number}", "stepName": "s"}
+
+    with contextlib.closing(hrana.connect(url)) as rival:
+        rival.execute(
+            "CREATE TRIGGER no_two BEFORE INSERT ON workflow_runs WHEN NEW.run_id = 'wrun_bad' "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+        proxy.delay = 0.1  # the others gather while this one is under way
+        opening = asyncio.create_task(far.queue(QUEUE, message(0)))
+        await asyncio.sleep(0.05)
+        proxy.lone_commits.extend(("pass", "lose"))
+        try:
+            done = await asyncio.gather(
+                far.runs.create(workflow_name="w", run_id="wrun_bad"),
+                *(far.queue(QUEUE, message(number)) for number in (1, 2, 3)),
+                return_exceptions=True,
+            )
+        finally:
+            rival.execute("DROP TRIGGER no_two")
+    assert not proxy.lone_commits
+    assert [isinstance(one, BackendError) for one in done] == [True, False, False, False]
+    found = await far.backend.messages.list_messages(
+        status=None, run_id=None, queue_name=None, after=None, limit=9
+    )
+    assert {one.message_id for one in found} == {await opening, *done[1:]}
+    assert len(found) == 4
+
+
+async def test_a_read_whose_answer_is_lost_is_made_again(far: World, proxy: Proxy) -> None:
+    """``run_started`` first looks whether there is anything to write."""
+    await create_run(far, "wrun_1")
+    proxy.faults.append("lose")
+    await far.events.create("wrun_1", event("run_started"))
+    assert not proxy.faults
+
+
+@pytest.mark.parametrize("fault", ["status 401", "status 404", "status 308"])
+async def test_a_server_that_refuses_an_open_world(far: World, proxy: Proxy, fault: str) -> None:
+    """Such as when its token has expired: everybody hears of it, and nothing is sent for ever."""
+    await create_run(far, "wrun_0")
+    proxy.faults.extend([fault] * 100)  # type: ignore[list-item]
+    steps = (event("step_created", f"s{number}", stepName="s", input=1) for number in range(20))
+    done = await asyncio.wait_for(
+        asyncio.gather(
+            *(far.events.create("wrun_0", step) for step in steps), return_exceptions=True
+        ),
+        60,
+    )
+    assert all(isinstance(one, BackendError) for one in done), done
+    assert ("auth_token" in str(done[0])) == (fault == "status 401")
+    assert len(proxy.faults) >= 60
+    proxy.faults.clear()
+    await create_run(far, "wrun_after")
+    assert await log_of(far, "wrun_0") == [("run_created", None)]
+
+
+async def test_tables_that_are_gone(world: World, url: str) -> None:
+    """Whoever needs them hears of it; the others in the batch, and later ones, go on."""
+    await create_run(world, "wrun_1")
+    with contextlib.closing(hrana.connect(url)) as rival:
+        rival.execute("ALTER TABLE workflow_steps RENAME TO gone")
+        try:
+            done = await asyncio.wait_for(
+                asyncio.gather(
+                    *(
+                        world.events.create(
+                            "wrun_1", event("step_created", one, stepName="s", input=1)
+                        )
+                        for one in ("a", "b")
+                    ),
+                    world.queue(QUEUE, {"runId": "wrun_1"}),
+                    return_exceptions=True,
+                ),
+                60,
+            )
+        finally:
+            rival.execute("ALTER TABLE gone RENAME TO workflow_steps")
+    assert [isinstance(one, BackendError) for one in done] == [True, True, False]
+    assert "db upgrade" in str(done[0])
+    await world.events.create("wrun_1", event("step_created", "c", stepName="s", input=1))
+
+
 async def test_a_server_that_falls_silent(make_world: MakeWorld, server: Sqld, url: str) -> None:
     """Nothing is answered and nothing is closed. It is noticed once: the other connections are
     given up, too, before anybody waits for one of them."""

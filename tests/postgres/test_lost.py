@@ -16,7 +16,7 @@ from workflow_world import World
 from workflow_world.errors import BackendError
 from workflow_world.sql.compiled import Session
 from workflow_world.sql.database import Database
-from workflow_world.sql.postgres import connections
+from workflow_world.sql.postgres import connections, transaction
 
 from .conftest import MakeWorld, Spawn
 from .helpers import QUEUE, create_run, event, eventually, log_of
@@ -85,6 +85,32 @@ async def test_a_whole_batch_is_found_out(far: World, proxy: Proxy) -> None:
     await asyncio.gather(*(create_run(far, f"wrun_{number}") for number in range(40)))
     for number in range(40):
         assert await log_of(far, f"wrun_{number}") == [("run_created", None)]
+
+
+async def test_an_outcome_that_nobody_can_be_asked_for_is_unknown(
+    far: World, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost and the name cannot be looked up just then: nothing is written twice."""
+
+    def fails(**arguments: Any) -> None:
+        raise psycopg.OperationalError("failed to resolve host 'nowhere'")
+
+    monkeypatch.setattr(transaction, "_ASK_S", 0.3)
+    await create_run(far, "wrun_1")
+    with monkeypatch.context() as patch:
+        patch.setattr(connections.psycopg, "connect", fails)
+        proxy.cut("after")
+        writes = (far.queue(QUEUE, {"runId": "wrun_1", "number": one}) for one in range(40))
+        done = await asyncio.gather(*writes, return_exceptions=True)
+    unknown = [one for one in done if getattr(one, "code", "") == "UNKNOWN_OUTCOME"]
+    assert unknown
+    found = await far.backend.messages.list_messages(
+        status=None, run_id=None, queue_name=None, after=None, limit=100
+    )
+    written = {one.message_id for one in found}
+    assert len({bytes(one.payload) for one in found}) == len(found)
+    assert {one for one in done if isinstance(one, str)} <= written
+    assert len(written) <= len(unknown) + sum(isinstance(one, str) for one in done)
 
 
 async def test_all_connections_are_cut(far: World, proxy: Proxy) -> None:

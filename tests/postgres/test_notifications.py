@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+from urllib.parse import urlsplit
 
 import pytest
 from servers.postgres import Server
 
-from workflow_world import World
+from workflow_world import ConfigurationError, World
 from workflow_world.clock import SystemClock
 from workflow_world.signals import QUEUE as QUEUE_TOPIC
 from workflow_world.signals import run_topic, stream_topic
+from workflow_world.sql.postgres import connections
+from workflow_world.sql.postgres import listener as listener_module
 
 from .conftest import MakeWorld, Spawn
 from .helpers import PATIENCE_S, QUEUE, create_run, event, eventually
+from .proxy import Proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -163,3 +169,82 @@ async def test_without_notifications_the_end_of_a_run_is_polled_for(make_world: 
     async with asyncio.timeout(PATIENCE_S):
         assert (await waiting).status == "cancelled"
     assert set(clock.waits) == {0.02}
+
+
+async def woken_by(here: World, there: World) -> bool:
+    """Whether a message of the one wakes the other."""
+    subscription = here.backend.notifier.subscribe(QUEUE_TOPIC)
+    while await subscription.wait(0.2):
+        pass  # what came before
+    await there.queue(QUEUE, {"runId": "wrun_1"})
+    found = await subscription.wait(PATIENCE_S)
+    subscription.close()
+    return found
+
+
+async def test_the_schema_by_option_and_by_search_path_is_one(
+    make_world: MakeWorld, server: Server, name: str
+) -> None:
+    here, there = make_world(), make_world(schema="public")
+    for world in (here, there):
+        await world.backend.open()
+    await listening(server, name, 2)
+    assert await woken_by(here, there)
+
+
+async def test_many_descriptors(make_world: MakeWorld, server: Server, name: str) -> None:
+    """More than ``select`` can wait for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2_000:
+        pytest.skip("the process may not have so many descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_000), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        here, there = make_world(), make_world(pool_size=3)
+        for world in (here, there):
+            await world.backend.open()
+        await listening(server, name, 2)
+        assert await woken_by(here, there)
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_child_that_lives_does_not_keep_the_listener(
+    world: World, server: Server, name: str
+) -> None:
+    """A forked child holds copies of all descriptors."""
+    await listening(server, name, 1)
+    listener = world.backend.database._listener  # type: ignore[attr-defined]
+    thread, waker = listener._started
+    copy = os.dup(waker.fileno())
+    await world.close()
+    assert not thread.is_alive()
+    os.close(copy)
+
+
+async def test_a_connection_that_fell_silent_is_given_up(
+    make_world: MakeWorld, server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes, which is no news to who listens: so it asks now and then."""
+    monkeypatch.setattr(listener_module, "_SILENCE_S", 0.2)
+    monkeypatch.setattr(connections, "GRACE_S", 0.2)
+    parts = urlsplit(server.url(name))
+    with Proxy(parts.port or 5432) as proxy:
+        netloc = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
+        here = make_world(parts._replace(netloc=netloc).geturl(), statement_timeout_ms=300)
+        there = make_world()
+        for world in (here, there):
+            await world.backend.open()
+        await eventually(lambda: proxy.connections >= 2)
+        before = proxy.connections
+        proxy.half_open()
+        await eventually(lambda: proxy.connections > before)
+        assert await woken_by(here, there)
+        await here.close()
+
+
+async def test_notifications_are_not_for_a_pooler(make_world: MakeWorld) -> None:
+    with pytest.raises(ConfigurationError, match="leave them out with transaction_pooler"):
+        make_world(transaction_pooler=True, notifications=True)

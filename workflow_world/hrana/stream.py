@@ -176,13 +176,19 @@ class Stream:
 
 def _may_commit(batch: Sequence[Pending], open_before: bool) -> bool:
     """Whether some statement, by itself or as COMMIT, makes a change last."""
-    is_open = open_before
+    is_open = has_changed = open_before
     for pending in batch:
         kind = pending.statement.kind
         if kind == "begin":
-            is_open = True
-        elif kind == "commit" or (not is_open and kind not in ("read", "rollback")):
-            return True
+            is_open, has_changed = True, False
+        elif kind == "commit":
+            if has_changed:
+                return True
+            is_open = False
+        elif kind not in ("read", "rollback"):
+            if not is_open:
+                return True
+            has_changed = True
     return False
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ... import faults
 from ..lane import Job
 from ..outages import UNKNOWN_OUTCOME, Unreachable
-from .errors import is_too_many, ours
+from .errors import is_refusal, is_too_many, ours
 from .session import LibsqlSession
 from .transactions import Transactions
 
@@ -42,19 +42,20 @@ class Batches:
                 self._failed(batch, error)
             # Outside: what was committed must not run again, whatever fails now.
             faults.point("after commit")
-            rest = rest[batch.count :]
+            rest = rest[max(batch.count, 1) :]
 
     def _failed(self, batch: _Batch, error: Exception) -> None:
         found = ours(error)
-        if isinstance(found, Unreachable):
+        if isinstance(found, Unreachable) or is_refusal(error):
             batch.count = len(batch.jobs)  # nor could any of the others be written
-        elif batch.count > 1 and getattr(found, "code", None) != UNKNOWN_OUTCOME:
+        elif len(batch.jobs) > 1 and getattr(found, "code", None) != UNKNOWN_OUTCOME:
             try:
                 self._transactions.write(batch.apart)
                 return
             except Exception as again:
                 found = ours(again)
-        for job in batch.jobs[: batch.count]:
+        # Where not even a connection could be had, none was begun.
+        for job in batch.jobs[: max(batch.count, 1)]:
             job.error = found
 
 
@@ -66,7 +67,7 @@ class _Batch:
 
     def together(self, session: LibsqlSession) -> None:
         self.count, until = 0, time.monotonic() + LOCKED_S
-        for job in session.ahead_of(self.jobs):
+        for job in self.jobs:
             self.count += 1
             session.run_job(job)
             if time.monotonic() > until:
@@ -78,6 +79,7 @@ class _Batch:
         for job in self.jobs:
             self.count += 1
             session.savepoint()
+            proof = session.proof
             try:
                 session.run_job(job)
                 session.flush()
@@ -85,7 +87,7 @@ class _Batch:
                 if not session.in_transaction or is_too_many(error):
                     raise  # the server undid everything, or all of it is run more carefully
                 job.error = ours(error)
-                session.undo()
+                session.undo(proof)
             session.release()
             if time.monotonic() > until:
                 break

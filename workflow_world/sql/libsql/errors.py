@@ -13,8 +13,11 @@ from ..outages import UNKNOWN_OUTCOME, Unreachable
 _TOO_MANY: Final = "RESPONSE_TOO_LARGE"
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _REFUSED: Final = (401, 403)
+_FINAL: Final = (401, 403, 404, 413)
+"""Answers that another attempt would get again, whatever else was lost with them."""
 _TOO_LARGE: Final = 413
 _THROTTLED: Final = 429
+_ABOUT_THE_BATCH: Final = 400
 
 _HINTS: Final = {
     "SQLITE_READONLY": "this server is a replica, or read-only: name the primary",
@@ -26,7 +29,17 @@ def is_passing(error: BaseException) -> bool:
     """Whether the transaction is undone, and may simply be run again."""
     if not isinstance(error, hrana.Error) or isinstance(error, hrana.UnknownOutcomeError):
         return False
+    if error.http_status in _FINAL:
+        return False
     return error.disconnected or error.http_status == _THROTTLED or error.code in _BUSY
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server refused the request, and would refuse any other one."""
+    original = getattr(error, "orig", None) or error
+    if not isinstance(original, hrana.Error) or isinstance(original, hrana.UnknownOutcomeError):
+        return False
+    return original.http_status not in (None, 200, _ABOUT_THE_BATCH, _TOO_LARGE)
 
 
 def is_too_many(error: BaseException) -> bool:

@@ -9,7 +9,6 @@ from sqlalchemy.engine import Dialect
 
 from ... import faults, hrana
 from ..compiled import Read, Row, Statement
-from ..lane import Job
 from ..remote import RemoteSession
 from ..server_clock import ServerClock
 from .connections import SERVER_TIME
@@ -66,9 +65,11 @@ class LibsqlSession(RemoteSession):
     def release(self) -> None:
         self._connection.execute("RELEASE one")
 
-    def undo(self) -> None:
-        """All since the savepoint, which stays."""
+    def undo(self, proof: Read | None) -> None:
+        """All since the savepoint, which stays. ``proof`` was the proof then."""
         self._connection.execute("ROLLBACK TO one")
+        self._ahead.clear()
+        self.proof = proof
 
     def flush(self) -> None:
         """Send what waits. Raises: the error of the first statement that failed."""
@@ -83,10 +84,6 @@ class LibsqlSession(RemoteSession):
     def read_ahead(self, reads: Sequence[Read]) -> None:
         if not self._careful:
             super().read_ahead(reads)
-
-    def _read_for(self, jobs: Sequence[Job[Any]], locks: Sequence[Read]) -> None:
-        if not self._careful:
-            super()._read_for(jobs, locks)
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
         sql, parameters = self._bound(statement, values)

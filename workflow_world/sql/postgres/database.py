@@ -18,7 +18,7 @@ from ..database import Database, NoPresence
 from ..lane import NO_LOCKS, Lane, Locks, Operation
 from ..server_clock import ServerClock
 from ..tables import tables
-from .connections import Connector, Pool, run_sql
+from .connections import Connection, Connector, Pool, run_sql
 from .errors import translated
 from .listener import Listener
 from .location import Location
@@ -30,6 +30,10 @@ from .writes import Writes
 
 T = TypeVar("T")
 
+_SCHEMA: Final = """
+    SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.oid = to_regclass(%s)
+"""
 _MAX_LANES: Final = 2
 _MAX_READERS: Final = 4
 _MAX_BATCH: Final = 256
@@ -71,17 +75,16 @@ class PostgresDatabase(Database):
         self._pool = Pool(connector.connect, options.pool_size)
         self._server_clock = ServerClock(self.clock)
         # Of this process alone: others' notifications must not be taken for our own.
-        channel, origin = _channel(self._prefix, options.schema), new_ulid()
-        transactions = Transactions(
+        origin = new_ulid()
+        self._transactions = Transactions(
             connector.connect,
             self.tables,
             self.dialect,
             self._server_clock,
             options,
-            channel=channel,
             origin=origin,
         )
-        writes = Writes(self._pool, transactions)
+        writes = Writes(self._pool, self._transactions)
         reads = Reads(self._pool, self.dialect, self._server_clock, options)
         lanes = max(1, min(_MAX_LANES, options.pool_size // 2))
         readers = min(_MAX_READERS, options.pool_size)
@@ -95,9 +98,7 @@ class PostgresDatabase(Database):
         self._glances = Lane("workflow-world-glancer", reads.glance, threads=readers, max_batch=1)
         self._next = itertools.count()
         self._listener = (
-            Listener(connector.connect, self.hub, channel=channel, origin=origin)
-            if options.notifies
-            else None
+            Listener(connector.connect, self.hub, origin=origin) if options.notifies else None
         )
 
     def forked(self) -> None:
@@ -150,8 +151,17 @@ class PostgresDatabase(Database):
                 row = run_sql(connection, SERVER_TIME).fetchone()
                 assert row is not None
                 self._server_clock.learn(row[0])
+                channel = _channel(self._prefix, self._schema(connection))
+        self._transactions.channel = channel
         if self._listener is not None:
-            self._listener.start()
+            self._listener.start(channel)
+
+    def _schema(self, connection: Connection) -> str:
+        """Where the tables are, whether an option or the role's ``search_path`` says so."""
+        runs = self.tables.runs
+        name = self.dialect.identifier_preparer.format_table(runs)
+        found = connection.execute(_SCHEMA.encode(), (name,), prepare=False).fetchone()
+        return "" if found is None else str(found[0])
 
     def _close(self) -> None:
         if self._listener is not None:
@@ -167,7 +177,7 @@ class PostgresDatabase(Database):
         return self._writes[number % len(self._writes)]
 
 
-def _channel(prefix: str, schema: str | None) -> str:
+def _channel(prefix: str, schema: str) -> str:
     """A channel per set of tables; all of a database's clients derive the same."""
-    name = f"{schema or ''}.{prefix}".encode()
+    name = f"{schema}.{prefix}".encode()
     return f"workflow_world_{hashlib.sha256(name).hexdigest()[:16]}"

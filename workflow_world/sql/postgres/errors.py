@@ -15,6 +15,12 @@ CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
 """Another transaction was first: serialization failure, deadlock, unique violation."""
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
+BLOCKED: Final = frozenset({LOCK_NOT_AVAILABLE, "40P01"})
+"""Another transaction was in the way, for long or for ever."""
+
+STALE: Final = frozenset({"26000", "42P05", "0A000"})
+"""What was prepared on the connection is not what the server has, or means something else now."""
+
 _GONE: Final = ("57P01", "57P02", "57P03", "57P05", "25P03")
 """The server ended the connection, saying so."""
 
@@ -43,6 +49,8 @@ _HINTS: Final = {
     "53300": "lower pool_size, or raise max_connections",
     "42P01": "the tables are missing: run 'workflow-world db upgrade', or check schema",
     "42703": "the tables are of another version: run 'workflow-world db upgrade'",
+    "26000": "behind a pooler that changes the connection: set transaction_pooler",
+    "42P05": "behind a pooler that changes the connection: set transaction_pooler",
     "57014": "raise statement_timeout_ms",
     LOCK_NOT_AVAILABLE: "another transaction holds the row for longer than lock_timeout_ms",
 }
@@ -76,6 +84,8 @@ def backend_error(error: psycopg.Error) -> WorldError:
     if state == "54000":
         return InvalidRequestError(f"A name is too long to be stored in Postgres: {reason}")
     code = "CONSTRAINT" if state.startswith("23") else "BACKEND"
+    if state == "0A000" and "recovery" in reason:
+        state = "25006"
     hint = _HINTS.get(state)
     return BackendError(f"Postgres: {reason}" + (f" ({hint})" if hint else ""), code=code)
 

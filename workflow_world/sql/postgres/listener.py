@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import select
+import selectors
 import socket
 import threading
 import time
@@ -28,23 +28,21 @@ logger = logging.getLogger("workflow_world.sql")
 _PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _CLOSE_S: Final = 1.0
+_SILENCE_S: Final = 60.0
 
 
 class Listener:
     """``origin`` marks this database's own notifications, which need not be heard."""
 
-    def __init__(
-        self, connect: Callable[[], Connection], hub: Hub, *, channel: str, origin: str
-    ) -> None:
-        self._connect, self._hub = connect, hub
-        self._channel, self._origin = channel, origin
+    def __init__(self, connect: Callable[[], Connection], hub: Hub, *, origin: str) -> None:
+        self._connect, self._hub, self._origin = connect, hub, origin
         self._stopped = False
         self._started: tuple[threading.Thread, socket.socket] | None = None
 
-    def start(self) -> None:
+    def start(self, channel: str) -> None:
         waker, woken = socket.socketpair()
         thread = threading.Thread(
-            target=self._listen, args=(woken,), name="workflow-world-listener", daemon=True
+            target=self._listen, args=(channel, woken), name="workflow-world-listener", daemon=True
         )
         self._started = (thread, waker)
         thread.start()
@@ -55,20 +53,23 @@ class Listener:
         started, self._started = self._started, None
         if started is not None:
             thread, waker = started
-            waker.close()  # which the other end can read
+            # A byte, for a forked child may hold the socket open.
+            with contextlib.suppress(OSError):
+                waker.send(b"x")
+            waker.close()
             thread.join(_CLOSE_S)
 
-    def _listen(self, woken: socket.socket) -> None:
+    def _listen(self, channel: str, woken: socket.socket) -> None:
         with woken:
-            self._listen_until(woken)
+            self._listen_until(channel, woken)
 
-    def _listen_until(self, woken: socket.socket) -> None:
+    def _listen_until(self, channel: str, woken: socket.socket) -> None:
         pause = _PAUSE_S
         while not self._stopped:
             since = time.monotonic()
             try:
                 with contextlib.closing(self._connect()) as connection:
-                    run_sql(connection, f"LISTEN {self._channel}")
+                    run_sql(connection, f"LISTEN {channel}")
                     self._hub.notify_all()
                     self._hear(connection, woken)
             except (psycopg.Error, WorldError, OSError) as error:
@@ -77,7 +78,7 @@ class Listener:
             if time.monotonic() - since > _LONGEST_PAUSE_S:
                 pause = _PAUSE_S
             if not self._stopped:
-                select.select([woken], [], [], pause * random.uniform(0.5, 1.5))  # noqa: S311
+                _readable(pause * random.uniform(0.5, 1.5), woken)  # noqa: S311
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def _hear(self, connection: Connection, woken: socket.socket) -> None:
@@ -86,7 +87,9 @@ class Listener:
             pgconn.consume_input()
             while (notification := pgconn.notifies()) is not None:
                 self._tell(notification.extra.decode("utf-8", "replace"))
-            select.select([pgconn.socket, woken.fileno()], [], [])
+            if not _readable(_SILENCE_S, pgconn.socket, woken):
+                # Raises where nobody is on the other side any more, though nobody said so.
+                run_sql(connection, "SELECT 1")
 
     def _tell(self, payload: str) -> None:
         for topic in topics_of(payload, self._origin):
@@ -94,3 +97,11 @@ class Listener:
                 self._hub.notify_all()
             else:
                 self._hub.notify(topic)
+
+
+def _readable(seconds: float, *sockets: socket.socket | int) -> bool:
+    """Whether there is something to read in time."""
+    with selectors.DefaultSelector() as selector:
+        for one in sockets:
+            selector.register(one, selectors.EVENT_READ)
+        return bool(selector.select(seconds))

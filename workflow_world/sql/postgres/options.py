@@ -58,6 +58,11 @@ class Options:
             value = getattr(self, name)
             if type(value) is not bool and not (value is None and name == "notifications"):
                 raise ConfigurationError(f"{name} must be True or False, not {value!r}")
+        if self.transaction_pooler and self.notifications:
+            raise ConfigurationError(
+                "notifications need a connection of their own to the server: leave them out with "
+                "transaction_pooler"
+            )
         if self.claim_strategy not in _STRATEGIES:
             raise ConfigurationError(
                 f"claim_strategy must be one of {', '.join(_STRATEGIES)}, "

@@ -16,7 +16,7 @@ from ... import faults
 from ...errors import BackendError
 from ..compiled import Read, Row, Statement
 from ..lane import Job
-from ..outages import UNKNOWN_OUTCOME, NotApplied, Unreachable
+from ..outages import UNKNOWN_OUTCOME, NotApplied
 from ..server_clock import ServerClock
 from ..tables import Tables
 from .arrays import Texts
@@ -43,12 +43,12 @@ class Transactions:
         clock: ServerClock,
         options: Options,
         *,
-        channel: str,
         origin: str,
     ) -> None:
+        """``channel``, where other processes are told, is set once it is known."""
         self._connect, self._tables = connect, tables
         self._clock, self._options = clock, options
-        self._channel, self._origin = channel, origin
+        self.channel, self._origin = "", origin
         # The transaction's number, to ask for it should the answer to COMMIT be lost.
         number = "pg_current_xact_id()::text"
         if options.claim_strategy == "conditional_update":
@@ -109,7 +109,7 @@ class Transactions:
         statements = ["COMMIT"]
         if session.topics and self._options.notifies:
             payload = quoted(payload_of(self._origin, session.topics))
-            statements.insert(0, f"NOTIFY {self._channel}, {payload}")
+            statements.insert(0, f"NOTIFY {self.channel}, {payload}")
         try:
             outcome = session.end(statements)
         except psycopg.Error as error:
@@ -137,10 +137,8 @@ class Transactions:
                         return
                     if state != "in progress":
                         break
-            except Unreachable:
-                pass
-            except psycopg.Error:
-                pass
+            except (BackendError, psycopg.Error):
+                pass  # also what would be for good: it says nothing of the COMMIT
             time.sleep(_PAUSE_S)
         raise BackendError(
             "Postgres: the connection was lost during COMMIT; what it wrote may be there or not",

@@ -13,7 +13,7 @@ from ...errors import WorldClosedError
 from ..lane import Job
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Retry, Unreachable
 from .connections import Connection, Pool
-from .errors import CONFLICTS, is_lost, translated
+from .errors import BLOCKED, CONFLICTS, STALE, is_lost, translated
 from .transaction import Transaction, Transactions
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ def repeated(action: Callable[[Connection], T], pool: Pool) -> T:
 
     Raises: what the action raises; ``Unreachable`` once patience is at its end.
     """
-    retry = Retry()
+    retry, renewed = Retry(), False
     while True:
         try:
             with pool.connection() as connection, _noticing_loss(connection):
@@ -42,7 +42,10 @@ def repeated(action: Callable[[Connection], T], pool: Pool) -> T:
             if not retry.after_loss():
                 raise
         except psycopg.Error as error:
-            if error.sqlstate not in CONFLICTS or not retry.after_conflict():
+            if error.sqlstate in STALE and not renewed:
+                renewed = True
+                pool.forget_idle()
+            elif error.sqlstate not in CONFLICTS or not retry.after_conflict():
                 raise
 
 
@@ -53,6 +56,8 @@ def _noticing_loss(connection: Connection) -> Generator[None]:
     except psycopg.Error as error:
         if is_lost(error, connection):
             raise _Lost from error
+        if error.sqlstate in STALE:
+            connection.close()
         raise
 
 
@@ -83,14 +88,21 @@ class Writes:
     def _apart(self, jobs: Sequence[Job[Any]]) -> None:
         """The same batch once more, a savepoint around each, so that one failure is one failure."""
 
-        def run(transaction: Transaction) -> None:
+        def run(transaction: Transaction) -> list[Job[Any]]:
             transaction.hurry()
-            for job in jobs:
-                self._alone(transaction, job)
+            return [job for job in jobs if not self._alone(transaction, job)]
 
-        self._repeat(run, careful=True)
+        for job in self._repeat(run, careful=True):
+            # It only had no time to wait.
+            try:
+                with translated():
+                    self._together([job])
+            except Exception as error:
+                job.error = error
 
-    def _alone(self, transaction: Transaction, job: Job[Any]) -> None:
+    def _alone(self, transaction: Transaction, job: Job[Any]) -> bool:
+        """False: another transaction was in its way, and it is undone."""
+        was_blocked = False
         transaction.execute("SAVEPOINT one")
         proof = transaction.session.proof
         try:
@@ -100,22 +112,25 @@ class Writes:
         except Exception as error:
             if transaction.connection.closed:
                 raise
-            job.error = error
+            was_blocked = getattr(error.__cause__, "sqlstate", None) in BLOCKED
+            job.error = None if was_blocked else error
             transaction.session.undone(proof)
             transaction.execute("ROLLBACK TO SAVEPOINT one")
         transaction.execute("RELEASE SAVEPOINT one")
+        return not was_blocked
 
-    def _repeat(self, run: Callable[[Transaction], None], *, careful: bool = False) -> None:
-        def once(connection: Connection) -> None:
+    def _repeat(self, run: Callable[[Transaction], T], *, careful: bool = False) -> T:
+        def once(connection: Connection) -> T:
             nonlocal careful
             transaction = self._transactions.begin(connection, careful=careful)
             # Another time another transaction may have been the first.
             careful = True
             try:
-                run(transaction)
+                result = run(transaction)
                 transaction.commit()
             except BaseException:
                 transaction.roll_back()
                 raise
+            return result
 
-        repeated(once, self._pool)
+        return repeated(once, self._pool)

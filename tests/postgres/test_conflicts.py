@@ -1,0 +1,139 @@
+"""Other transactions that are in the way: deadlocks, and locks that are held for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from servers.postgres import Server
+
+from workflow_world import World, faults
+from workflow_world.errors import BackendError
+
+from .conftest import MakeWorld
+from .helpers import create_run, event, eventually, log_of
+
+pytestmark = pytest.mark.anyio
+
+LOCK = "SELECT 1 FROM workflow_runs WHERE run_id = %s FOR UPDATE"
+
+
+class Rival:
+    """A transaction of somebody else's."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url)
+
+    def lock(self, run_id: str) -> None:
+        self._connection.execute(LOCK, (run_id,))
+
+    def end(self) -> None:
+        self._connection.commit()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def rivals(server: Server, name: str) -> Iterator[list[Rival]]:
+    with ExitStack() as stack:
+        found = [Rival(server.url(name)) for _ in range(2)]
+        for rival in found:
+            stack.callback(rival.close)
+        yield found
+
+
+@pytest.fixture
+async def world(make_world: MakeWorld) -> World:
+    """One with a single lane, so that what comes together is one batch."""
+    world = make_world(pool_size=2)
+    await world.backend.open()
+    return world
+
+
+def blocked(server: Server, name: str) -> bool:
+    """Whether a transaction waits for a lock."""
+    sql = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
+    return server.execute(f"{sql} AND wait_event_type = 'Lock'") != [(0,)]
+
+
+def step(number: int) -> dict[str, object]:
+    return event("step_created", f"step_{number}", stepName="s", input=1)
+
+
+async def test_a_deadlock_is_done_again(
+    world: World, rivals: list[Rival], server: Server, name: str
+) -> None:
+    """The batch waits first, so the server chooses it; nobody hears of it."""
+    first, second = rivals
+    for run in ("a", "b", "held"):
+        await create_run(world, f"wrun_{run}")
+    first.lock("wrun_held")
+    second.lock("wrun_b")
+    held = asyncio.create_task(world.events.create("wrun_held", step(1)))
+    await eventually(lambda: blocked(server, name))
+    both = [asyncio.create_task(world.events.create(run, step(1))) for run in ("wrun_a", "wrun_b")]
+    await asyncio.sleep(0)
+    first.end()
+    await held
+    await eventually(lambda: blocked(server, name))
+    await asyncio.to_thread(second.lock, "wrun_a")
+    second.end()
+    await asyncio.gather(*both)
+    for run in ("wrun_a", "wrun_b"):
+        assert [kind for kind, _ in await log_of(world, run)] == ["run_created", "step_created"]
+    await eventually(
+        lambda: (
+            server.execute(
+                f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'"  # noqa: S608
+            )
+            == [(1,)]
+        )
+    )
+
+
+async def test_a_neighbour_of_what_fails_waits_for_its_lock(
+    world: World, rivals: list[Rival], server: Server, name: str
+) -> None:
+    """While a failed batch is run apart nobody waits for long; who would have to comes after it."""
+    rival, second = rivals
+    for run in ("1", "held"):
+        await create_run(world, f"wrun_{run}")
+    server.execute(
+        "CREATE FUNCTION no_bad() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'not this one'; END $$;"
+        "CREATE TRIGGER no_bad BEFORE INSERT ON workflow_runs FOR EACH ROW"
+        " WHEN (NEW.run_id = 'wrun_0bad') EXECUTE FUNCTION no_bad()",
+        name,
+    )
+    inserts = 0
+
+    def reached(point: str) -> None:
+        nonlocal inserts
+        if point == "before insert run":
+            inserts += 1
+            if inserts == 2:
+                rival.lock("wrun_1")
+                threading.Timer(0.7, rival.end).start()
+
+    second.lock("wrun_held")
+    held = asyncio.create_task(world.events.create("wrun_held", step(1)))
+    await eventually(lambda: blocked(server, name))
+    with faults.armed(reached):
+        both = asyncio.gather(
+            create_run(world, "wrun_0bad"),
+            world.events.create("wrun_1", step(1)),
+            return_exceptions=True,
+        )
+        await asyncio.sleep(0)
+        second.end()
+        done = await both
+    await held
+    assert inserts == 2
+    assert isinstance(done[0], BackendError)
+    assert not isinstance(done[1], BaseException), done[1]
+    assert [kind for kind, _ in await log_of(world, "wrun_1")] == ["run_created", "step_created"]
