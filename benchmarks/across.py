@@ -1,4 +1,5 @@
-"""Latencies between two processes: one writes, the measuring one is the worker or the reader."""
+"""Latencies between two processes: one writes, the measuring one is the worker, the reader or who
+waits."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ async def pick_up(contender: str, sizes: Sizes, directory: Path) -> dict[str, fl
     async with opened(contender, directory) as store:
         await store.serve(arrivals.add)
         async with beside(
-            "writer", contender=contender, directory=str(directory), stream=None
+            "writer", contender=contender, directory=str(directory), what="message"
         ) as writer:
             median = await _median(writer, arrivals, sizes.pick_ups)
     return {"pick_up_other": 1_000 * median}
@@ -59,12 +60,34 @@ async def stream_live(contender: str, sizes: Sizes, directory: Path) -> dict[str
 
         reader = asyncio.create_task(read())
         async with beside(
-            "writer", contender=contender, directory=str(directory), stream=name, run_id=run
+            "writer", contender=contender, directory=str(directory), what="chunk", about=(run, name)
         ) as writer:
             median = await _median(writer, arrivals, sizes.live_chunks)
         await store.close_stream(run, name)
         await asyncio.wait_for(reader, _TIMEOUT_S)
     return {"stream_live_other": 1_000 * median}
+
+
+async def run_end(contender: str, sizes: Sizes, directory: Path) -> dict[str, float]:
+    """From the call that ends a run in one process to the return of ``runs.wait`` in another."""
+    arrivals = _Arrivals()
+    async with opened(contender, directory) as store:
+        runs = [run_id(number) for number in range(1 + sizes.live_chunks)]
+        for run in runs:
+            await store.start_run(run)
+
+        async def wait() -> None:
+            for run in runs:
+                await store.wait(run)
+                arrivals.add()
+
+        waiting = asyncio.create_task(wait())
+        async with beside(
+            "writer", contender=contender, directory=str(directory), what="end", about=runs
+        ) as writer:
+            median = await _median(writer, arrivals, sizes.live_chunks)
+        await asyncio.wait_for(waiting, _TIMEOUT_S)
+    return {"run_end_other": 1_000 * median}
 
 
 async def _median(writer: Partner, arrivals: _Arrivals, count: int) -> float:

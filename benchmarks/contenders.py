@@ -10,7 +10,7 @@ from .plan import BY_NAME, FILLED, WORKLOADS
 _SDK = tuple(one.name for one in WORKLOADS if one.flow is not None)
 _SDK_ALONE = tuple(one.name for one in WORKLOADS if one.flow is not None and one.flow.workers == 1)
 _WORLD = tuple(one.name for one in WORKLOADS if one.flow is None)
-_OURS_ONLY = ("callbacks", "idle", "memory", "trips")
+_OURS_ONLY = ("callbacks", "idle", "memory", "trips", "run_end_other")
 _ON_POSTGRES = (
     "sequential_10",
     "sequential_50",
@@ -115,7 +115,16 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender(
         "ours-pg",
         "workflow-world on Postgres",
-        ("step_events_1", "step_events_50", "enqueue_50", "drain", "pick_up", *_ON_POSTGRES),
+        (
+            "step_events_1",
+            "step_events_50",
+            "enqueue_50",
+            "drain",
+            "pick_up",
+            *_OTHER_PROCESS,
+            "run_end_other",
+            *_ON_POSTGRES,
+        ),
         "psycopg",
         "tests.servers.postgres",
     ),

@@ -172,7 +172,14 @@ _WORLD_LEVEL: tuple[Workload, ...] = (
             filled=True,
         )
     ),
-    _single(_cost("pick_up_other", "Idle pick-up from another process, p50", Target(15))),
+    _single(
+        _cost(
+            "pick_up_other",
+            "Idle pick-up from another process, p50",
+            Target(15),
+            Target(30, None, "ours-pg"),
+        )
+    ),
     Workload(
         "list_log",
         (
@@ -210,7 +217,20 @@ _WORLD_LEVEL: tuple[Workload, ...] = (
         ),
     ),
     _single(
-        _cost("stream_live_other", "Stream: live latency from another process, p50", Target(15))
+        _cost(
+            "stream_live_other",
+            "Stream: live latency from another process, p50",
+            Target(15),
+            Target(30, None, "ours-pg"),
+        )
+    ),
+    _single(
+        _cost(
+            "run_end_other",
+            "End of a run in another process, to the return of runs.wait, p50",
+            Target(15),
+            Target(30, None, "ours-pg"),
+        )
     ),
     _single(_rate("callbacks", "Deliver by HTTP, 20 in flight", "/s", Target(2, "httpx"))),
     Workload(

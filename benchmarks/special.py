@@ -11,6 +11,7 @@ from .plan import Sizes
 SPECIAL: dict[str, Callable[[str, Sizes, Path], Awaitable[dict[str, float]]]] = {
     "pick_up_other": across.pick_up,
     "stream_live_other": across.stream_live,
+    "run_end_other": across.run_end,
     "callbacks": callbacks.run,
     "idle": idle.run,
     "memory": memory.run,

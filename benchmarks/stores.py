@@ -35,6 +35,10 @@ class Store(Protocol):
     async def close(self) -> None: ...
     async def start_run(self, run_id: str) -> None: ...
     async def complete_run(self, run_id: str) -> None: ...
+    async def wait(self, run_id: str) -> None:
+        """Returns when the run has ended. Only ours has it."""
+        ...
+
     async def create_step(self, run_id: str, step_id: str) -> None: ...
     async def start_step(self, run_id: str, step_id: str) -> None: ...
     async def complete_step(self, run_id: str, step_id: str) -> None: ...
@@ -78,6 +82,9 @@ class OwnStore:
 
     async def complete_run(self, run_id: str) -> None:
         await self._event(run_id, "run_completed", {"output": PAYLOAD})
+
+    async def wait(self, run_id: str) -> None:
+        await self.world.runs.wait(run_id)
 
     async def create_step(self, run_id: str, step_id: str) -> None:
         data = {"stepName": "noop", "input": PAYLOAD}
@@ -168,6 +175,9 @@ class SdkStore:
     async def complete_run(self, run_id: str) -> None:
         data = self._w.RunCompletedEventData(output=PAYLOAD)
         await self.world.events_create(run_id, data.into_event())
+
+    async def wait(self, run_id: str) -> None:
+        raise NotImplementedError
 
     async def create_step(self, run_id: str, step_id: str) -> None:
         data = self._w.StepCreatedEventData(step_name="noop", input=PAYLOAD)

@@ -1,4 +1,4 @@
-"""The other process of ``across``: sends a message or writes a chunk whenever it is told to.
+"""The other process of ``across``: sends a message, writes a chunk or ends a run when told to.
 
 Says ``ready``; then each line ``go`` is one write, and at ``end`` it says when each began, as a
 JSON list. The clock is CLOCK_MONOTONIC, which all processes of a Linux machine share.
@@ -22,10 +22,12 @@ async def work(job: dict[str, Any]) -> None:
         tell("ready")
         while await heard() == "go":
             times.append(time.perf_counter())
-            if job["stream"] is None:
+            if job["what"] == "message":
                 await store.enqueue(len(times))
+            elif job["what"] == "chunk":
+                await store.write_chunks(*job["about"], [CHUNK])
             else:
-                await store.write_chunks(job["run_id"], job["stream"], [CHUNK])
+                await store.complete_run(job["about"][len(times) - 1])
         tell(json.dumps(times))
 
 
