@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+from bisect import bisect
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -103,12 +105,18 @@ class Starter(Process):
         return results
 
 
-async def check_everything(url: str, results: dict[str, list[Any]], folder: Path) -> None:
-    """Every run has its result, and each of its steps one outcome; nothing is wrong anywhere."""
+async def check_everything(
+    url: str, results: dict[str, list[Any]], folder: Path, kills: Sequence[float] = ()
+) -> int:
+    """Every run has its result, and each of its steps one outcome; nothing is wrong anywhere.
+
+    ``kills``: when workers were killed, by ``time.time``. Returns: how many executions were cut
+    off.
+    """
     wrong = {run: result for run, result in results.items() if result[1] != result[2]}
     assert not wrong
     world = create_world(url)
-    cut_off = 0
+    cut_off, late = 0, list[float]()
     try:
         for run_id, (kind, _, _) in results.items():
             executions = Counter((folder / "traces" / run_id).read_text().split())
@@ -120,6 +128,7 @@ async def check_everything(url: str, results: dict[str, list[Any]], folder: Path
                 assert 1 <= executions[step.step_id] <= step.attempt
             log = await whole_log(world, run_id)
             check_a_log(log)
+            late.extend(waits(log, kills))
             kinds = Counter(event.event_type for event in log)
             cut_off += kinds["step_started"] - kinds["step_retrying"] - kinds["step_completed"]
         stats = await world.messages.stats()
@@ -129,6 +138,22 @@ async def check_everything(url: str, results: dict[str, list[Any]], folder: Path
     finally:
         await world.close()
     print(f"{cut_off} executions were cut off")  # noqa: T201
+    if late:
+        print(f"an execution began again at most {max(late):.2f} s after a kill")  # noqa: T201
+    return cut_off
+
+
+def waits(log: list[Event], kills: Sequence[float]) -> Iterator[float]:
+    """Seconds from a kill to the next start of each execution that it cut off."""
+    running = set[str | None]()
+    for event in log:
+        if event.event_type == "step_started":
+            at = event.created_at.timestamp()
+            if event.correlation_id in running and (before := bisect(kills, at)):
+                yield at - kills[before - 1]
+            running.add(event.correlation_id)
+        elif event.event_type.startswith("step_"):
+            running.discard(event.correlation_id)
 
 
 def check_a_log(log: list[Event]) -> None:

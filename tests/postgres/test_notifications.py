@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from servers.postgres import Server
 
@@ -190,6 +192,28 @@ async def test_the_schema_by_option_and_by_search_path_is_one(
         await world.backend.open()
     await listening(server, name, 2)
     assert await woken_by(here, there)
+
+
+async def test_a_batch_is_one_notification_of_topics_alone(
+    world: World, server: Server, name: str
+) -> None:
+    secret, heard = "s3cret", list[str]()
+    with psycopg.connect(server.url(name), autocommit=True) as listener:
+        channel = world.backend.database._transactions.channel  # type: ignore[attr-defined]
+        listener.execute(f"LISTEN {channel}".encode())
+        bodies = ({"runId": f"wrun_{number}", "secret": secret} for number in range(40))
+        await asyncio.gather(*(world.queue(QUEUE, body) for body in bodies))
+        await create_run(world, "wrun_1")
+        await world.events.create("wrun_1", event("run_started"))
+        await world.events.create("wrun_1", event("run_completed", output=secret))
+        for notification in listener.notifies(timeout=PATIENCE_S):
+            heard.append(notification.payload)
+            if run_topic("wrun_1") in notification.payload:
+                break
+    told = [json.loads(payload)[1:] for payload in heard]
+    assert sum(QUEUE_TOPIC in topics for topics in told) < 40
+    assert {topic for topics in told for topic in topics} == {QUEUE_TOPIC, run_topic("wrun_1")}
+    assert secret not in "".join(heard)
 
 
 async def test_many_descriptors(make_world: MakeWorld, server: Server, name: str) -> None:

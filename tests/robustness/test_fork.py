@@ -6,6 +6,7 @@ import asyncio
 import os
 
 import pytest
+from servers.engines import ENGINES, Running
 
 from workflow_world import BackendError, create_world
 from workflow_world.ids import UlidFactory
@@ -17,8 +18,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 @pytest.mark.parametrize("round_", range(50 if LONG else 2))
-def test_a_child_works_and_its_parent_goes_on(url: str, spawn: Spawn, round_: int) -> None:
-    assert spawn(url, script="forking.py").end() == ["fine"]
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_child_works_and_its_parent_goes_on(
+    engine: str, engines: Running, spawn: Spawn, round_: int
+) -> None:
+    with engines(engine).database() as url:
+        assert spawn(url, script="forking.py").end() == ["fine"]
 
 
 def in_child(work: object) -> int:

@@ -85,7 +85,9 @@ async def test_four_processes_serve_one_application(
         return response.text
 
     answers = [answer for start in range(0, RUNS, 20) for answer in await _some(one, start)]
-    assert len(answers) == RUNS
+    async with asyncio.timeout(PATIENCE_S):
+        while len({answer.split()[0] for answer in answers}) < WORKERS:
+            answers += await _some(one, len(answers))
     process.terminate()
     await asyncio.to_thread(process.wait, PATIENCE_S)
     text = log.read_text()
@@ -94,7 +96,6 @@ async def test_four_processes_serve_one_application(
     messages = (await world.messages.list(limit=1000)).data
     assert {message.status for message in messages} == {"completed"}
     assert {message.deliveries for message in messages} == {1}
-    assert len({answer.split()[0] for answer in answers}) > 1, "only one process served"
 
 
 async def _some(one: object, start: int) -> list[str]:
