@@ -7,6 +7,7 @@ to start each. What a child returns comes back as JSON; this process prints one 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from workflow_world import WorldError, clock, create_world
+from workflow_world import EntityConflictError, RunExpiredError, WorldError, clock, create_world
 from workflow_world.backend import NewMessage
 from workflow_world.core.delivery import Done, Limits, settle
 from workflow_world.http import QueueContinuation
@@ -351,36 +352,63 @@ def dying(url: str) -> dict[str, object]:
     return {"deaths": 20, "said": "nothing"}
 
 
-async def serve_until_signal(url: str, grace: float, folder: Path) -> None:
-    """A worker as an application has it: SIGTERM leaves ``async with``."""
+ARRIVE, SLOW = 30, 10
+"""Runs that are started before each signal, and runs that no signal lets end."""
+
+
+async def serve_until_signal(url: str, grace: float, folder: Path | None) -> None:
+    """A worker as an application has it: SIGTERM leaves ``async with``. Without a folder nothing is
+    slow any more, and it serves until all is done."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     world = create_world(
         url, poll_interval_ms=20, shutdown_timeout_ms=int(grace * 1000), concurrency=10
     )
 
+    async def write(run_id: str, kind: str, key: str | None = None, **data: object) -> None:
+        with contextlib.suppress(EntityConflictError, RunExpiredError):  # by an earlier delivery
+            await world.events.create(run_id, event(kind, key, **data))
+
     async def handler(message: object, **about: object) -> None:
         assert isinstance(message, dict)
-        (folder / "busy").touch()
-        await asyncio.sleep(3600 if message["slow"] else 0.05)
+        run_id = message["runId"]
+        await write(run_id, "run_started")
+        if folder is not None:
+            (folder / "busy").touch()
+        await asyncio.sleep(3600 if message["slow"] and folder is not None else 0.05)
+        changes = [{"key": "k", "value": "v"}]
+        await write(run_id, "attr_set", "once", changes=changes, writer={"type": "workflow"})
+        await write(run_id, "run_completed", output=b"")
 
     world.create_queue_handler(FLOWS, handler)
     async with world:
-        await stop.wait()
+        if folder is not None:
+            await stop.wait()
+        while folder is None:
+            counts = (await world.messages.stats()).counts[FLOW]
+            if {*counts} == {"completed"}:
+                return
+            await asyncio.sleep(0.05)
 
 
 def terminating(url: str, folder: str, rounds: str, grace: str) -> dict[str, object]:
-    """SIGTERM under load, again and again. Returns: the longest time an exit took, in seconds."""
+    """SIGTERM under load, again and again; then everything is served to its end.
 
-    async def load() -> None:
+    Returns: the longest time an exit took, in seconds.
+    """
+
+    async def load(name: str, count: int, slow: bool) -> None:
         world = create_world(url)
-        for number in range(40):
-            await world.queue(FLOW, {"runId": f"wrun_{number}", "slow": number % 4 == 0})
+        for number in range(count):
+            run_id = f"wrun_{name}_{number}"
+            await world.events.create(run_id, created())
+            await world.queue(FLOW, {"runId": run_id, "slow": slow})
         await world.close()
 
-    Child(load).end()
+    Child(lambda: load("slow", SLOW, True)).end()
     busy, longest = Path(folder) / "busy", 0.0
     for number in range(int(rounds)):
+        Child(lambda name=f"{number}": load(name, ARRIVE, False)).end()
         child = Child(lambda: serve_until_signal(url, float(grace), Path(folder)))
         while not busy.exists():
             time.sleep(0.01)
@@ -390,7 +418,8 @@ def terminating(url: str, folder: str, rounds: str, grace: str) -> dict[str, obj
         child.end()
         longest = max(longest, time.monotonic() - since)
         busy.unlink(missing_ok=True)
-    return {"longest": longest}
+    Child(lambda: serve_until_signal(url, float(grace), None)).end()
+    return {"longest": longest, "runs": SLOW + ARRIVE * int(rounds)}
 
 
 # --- clocks and long steps -----------------------------------------------------------------------
