@@ -84,13 +84,17 @@ def chaos(session: nox.Session) -> None:
         "CHAOS_POINTS": "all",
         "CHAOS_POOLER": "all",
         "HYPOTHESIS_PROFILE": "long",
+        "WORKFLOW_TEST_LIBSQL": "all",
     }
     timeout = 3600 + 8 * wanted.kills + wanted.copies + wanted.steps // 500
     where = (
         "tests/chaos",
+        "tests/conformance/test_libsql_auth.py",
+        "tests/conformance/test_libsql_replica.py",
         "tests/differential",
         "tests/e2e/test_kill.py",
         "tests/e2e/test_outages.py",
+        "tests/migrations/test_killed.py",
         "tests/model",
         "tests/postgres/test_pooler.py",
         "tests/robustness",
