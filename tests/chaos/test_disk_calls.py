@@ -26,11 +26,14 @@ FAULTS: Final = ("pwrite64:error=EIO", "pwrite64:error=ENOSPC", "fdatasync:error
 
 
 def strace() -> str:
-    """Where there is none the test is skipped; it fails when ``WORKFLOW_TEST_REQUIRE`` names it."""
-    found = shutil.which("strace")
-    if found is not None:
-        return found
+    """Where it is missing, or may not trace, the test is skipped, saying so; it fails when
+    ``WORKFLOW_TEST_REQUIRE`` names ``strace``."""
     reason = "strace: apt install strace"
+    if found := shutil.which("strace"):
+        tried = subprocess.run([found, "-o", os.devnull, "true"], capture_output=True, text=True)
+        if tried.returncode == 0:
+            return found
+        reason = f"strace: {tried.stderr.strip()[-300:]}"
     if "strace" in os.environ.get("WORKFLOW_TEST_REQUIRE", "").split(","):
         pytest.fail(reason)
     pytest.skip(reason)
