@@ -49,7 +49,7 @@ async def main(url: str, seed: int, count: int, notes: int) -> None:
         try:
             await writer.durable()
         except BackendError as error:
-            writer.note("refused", str(error))
+            writer.note("refused" if error.code == "BACKEND" else error.code, str(error))
     await world.close()
     writer.note("closed")
 

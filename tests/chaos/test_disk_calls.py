@@ -70,13 +70,12 @@ class Traced:
         for kind, about in self.notes:
             if kind == "chunks":
                 found[kind] |= dict([about])
-            elif kind != "refused":
+            elif kind in found:
                 found[kind].append(about)
         return found
 
-    @property
-    def refused(self) -> list[str]:
-        return [about for kind, about in self.notes if kind == "refused"]
+    def said(self, kind: str) -> list[str]:
+        return [about for one, about in self.notes if one == kind]
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -96,7 +95,7 @@ class Traced:
 
 def test_nothing_is_acknowledged_before_it_is_flushed(tmp_path: Path, seed: int) -> None:
     traced = Traced(tmp_path, seed, "-e", "trace=pwrite64,fdatasync,fsync,write")
-    assert not traced.refused
+    assert not traced.said("refused")
     dirty, flushes, acknowledged = False, 0, 0
     for name, file in traced.calls:
         if file.endswith("w.db-wal"):
@@ -115,17 +114,19 @@ def test_nothing_is_acknowledged_before_it_is_flushed(tmp_path: Path, seed: int)
 async def test_a_call_that_fails_takes_nothing_with_it(
     tmp_path: Path, seed: int, fault: str, times: int
 ) -> None:
-    """What was acknowledged is there, what was refused is not, and the same World goes on."""
+    """What was acknowledged is there, what was refused is not, and the same World goes on. Only
+    the last whose flush failed may be there when the file is opened anew, and is said to be."""
     chance = random.Random(seed)  # noqa: S311
     for number in range(50 if LONG else 1):
         folder = tmp_path / str(number)
         folder.mkdir()
-        first = chance.randint(1, 60)
+        first = chance.randint(1, 20)  # each thread's calls are counted apart
         traced = Traced(folder, seed + number, *_injecting(fault, first, first + times - 1))
-        assert all(error.startswith("SQLite: ") for error in traced.refused)
+        refused, unknown = traced.said("refused"), traced.said("UNKNOWN_OUTCOME")
+        assert all(error.startswith("SQLite: ") for error in (*refused, *unknown))
         if times > 1:
-            assert traced.refused
-        await check(traced.path, traced.known)
+            assert refused or unknown
+        await check(traced.path, traced.known, unknown=bool(unknown))
 
 
 def _injecting(fault: str, first: int, last: int) -> Sequence[str]:

@@ -23,6 +23,7 @@ from ..heads import Heads
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
 from ..migrate import bring_up_to_date, check_version, version_of
 from ..near_lane import NearLane
+from ..outages import UNKNOWN_OUTCOME
 from ..tables import tables
 from .connections import Synchronous, engine_on, retrying, translated, use_wal
 from .locations import Location, identity, prepare
@@ -354,8 +355,18 @@ class SqliteDatabase(Database):
     def _commit(self, cursor: sqlite3.Cursor, take: _Take) -> None:
         faults.point("before commit")
         self._check_place()
-        # In memory there is no WAL: a commit waits for readers.
-        take(lambda: cursor.execute("COMMIT"))
+        try:
+            # In memory there is no WAL: a commit waits for readers.
+            take(lambda: cursor.execute("COMMIT"))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_IOERR_FSYNC:
+                raise
+            # It is undone, and the next commit overwrites it. Without one it is whole in the WAL.
+            raise BackendError(
+                "SQLite: the flush of a commit failed; what it wrote is undone, but may be there "
+                "when the file is opened anew (check the disk)",
+                code=UNKNOWN_OUTCOME,
+            ) from error
         if cursor.connection.total_changes != self._changes:
             self.commits += 1
 
