@@ -58,7 +58,7 @@ class Traced:
             sys.executable,
         ]
         command += [HERE / "disk_writer.py", f"file:{self.path}", seed, OPERATIONS, notes]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr[-3000:]
         self.notes = [json.loads(line) for line in notes.read_text().splitlines()]
         assert self.notes.pop() == ["closed"]

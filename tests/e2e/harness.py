@@ -144,16 +144,18 @@ async def check_everything(
 
 
 def waits(log: list[Event], kills: Sequence[float]) -> Iterator[float]:
-    """Seconds from a kill to the next start of each execution that it cut off."""
-    running = set[str | None]()
+    """Seconds from a kill to the next start of each execution that it cut off. Which of two workers
+    was killed nobody knows, so it is the first kill after the start that was cut off."""
+    running = dict[str | None, float]()
     for event in log:
         if event.event_type == "step_started":
             at = event.created_at.timestamp()
-            if event.correlation_id in running and (before := bisect(kills, at)):
-                yield at - kills[before - 1]
-            running.add(event.correlation_id)
+            began = running.get(event.correlation_id)
+            if began is not None and (kill := bisect(kills, began)) < len(kills):
+                yield max(0.0, at - kills[kill])
+            running[event.correlation_id] = at
         elif event.event_type.startswith("step_"):
-            running.discard(event.correlation_id)
+            running.pop(event.correlation_id, None)
 
 
 def check_a_log(log: list[Event]) -> None:

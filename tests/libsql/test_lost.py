@@ -154,9 +154,9 @@ async def test_what_was_undone_proves_nothing(far: World, proxy: Proxy, url: str
             "CREATE TRIGGER no_two BEFORE INSERT ON workflow_runs WHEN NEW.run_id = 'wrun_bad' "
             "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
         )
-        proxy.delay = 0.1  # the others gather while this one is under way
+        proxy.delay = 0.3  # the others gather while this one is under way
         opening = asyncio.create_task(far.queue(QUEUE, message(0)))
-        await asyncio.sleep(0.05)
+        await eventually(lambda: bool(proxy.bodies))
         proxy.lone_commits.extend(("pass", "lose"))
         try:
             done = await asyncio.gather(
@@ -197,7 +197,13 @@ async def test_a_server_that_refuses_an_open_world(far: World, proxy: Proxy, fau
     )
     assert all(isinstance(one, BackendError) for one in done), done
     assert ("auth_token" in str(done[0])) == (fault == "status 401")
-    assert len(proxy.faults) >= 60
+    assert len(proxy.faults) >= 90
+    proxy.faults.clear()
+    # Within a transaction, too: its next request is refused.
+    proxy.faults.extend(("pass", *[fault] * 50))  # type: ignore[arg-type]
+    with pytest.raises(BackendError):
+        await far.queue(QUEUE, {"runId": "wrun_0"})
+    assert len(proxy.faults) >= 40
     proxy.faults.clear()
     await create_run(far, "wrun_after")
     assert await log_of(far, "wrun_0") == [("run_created", None)]

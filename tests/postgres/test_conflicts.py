@@ -27,6 +27,9 @@ class Rival:
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(url)
+        # The others notice a deadlock first.
+        self._connection.execute("SET deadlock_timeout = '60s'")
+        self._connection.commit()
 
     def lock(self, run_id: str) -> None:
         self._connection.execute(LOCK, (run_id,))
@@ -48,8 +51,10 @@ def rivals(server: Server, name: str) -> Iterator[list[Rival]]:
 
 
 @pytest.fixture
-async def world(make_world: MakeWorld) -> World:
-    """One with a single lane, so that what comes together is one batch."""
+async def world(make_world: MakeWorld, server: Server, name: str) -> World:
+    """One with a single lane, so that what comes together is one batch. A deadlock is looked for
+    late, when there is one in any case."""
+    server.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '4s'")
     world = make_world(pool_size=2)
     await world.backend.open()
     return world
@@ -94,6 +99,16 @@ async def test_a_deadlock_is_done_again(
             == [(1,)]
         )
     )
+
+
+async def test_what_was_prepared_is_gone(world: World) -> None:
+    """As behind a pooler that nobody mentioned: another connection is made."""
+    await create_run(world, "wrun_1")
+    for number in range(2):
+        for connection in world.backend.database._pool._idle:  # type: ignore[attr-defined]
+            connection.execute("DEALLOCATE ALL")
+        await world.events.create("wrun_1", step(number))
+    assert len(await log_of(world, "wrun_1")) == 3
 
 
 async def test_a_neighbour_of_what_fails_waits_for_its_lock(

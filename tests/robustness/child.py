@@ -394,7 +394,7 @@ async def serve_until_signal(url: str, grace: float, folder: Path | None) -> Non
 def terminating(url: str, folder: str, rounds: str, grace: str) -> dict[str, object]:
     """SIGTERM under load, again and again; then everything is served to its end.
 
-    Returns: the longest time an exit took, in seconds.
+    Returns: the longest time an exit took, in seconds, and how many messages were not given back.
     """
 
     async def load(name: str, count: int, slow: bool) -> None:
@@ -405,8 +405,14 @@ def terminating(url: str, folder: str, rounds: str, grace: str) -> dict[str, obj
             await world.queue(FLOW, {"runId": run_id, "slow": slow})
         await world.close()
 
+    async def held() -> int:
+        world = create_world(url)
+        counts = (await world.messages.stats()).counts[FLOW]
+        await world.close()
+        return counts.get("processing", 0)
+
     Child(lambda: load("slow", SLOW, True)).end()
-    busy, longest = Path(folder) / "busy", 0.0
+    busy, longest, kept = Path(folder) / "busy", 0.0, 0
     for number in range(int(rounds)):
         Child(lambda name=f"{number}": load(name, ARRIVE, False)).end()
         child = Child(lambda: serve_until_signal(url, float(grace), Path(folder)))
@@ -417,9 +423,10 @@ def terminating(url: str, folder: str, rounds: str, grace: str) -> dict[str, obj
         since = time.monotonic()
         child.end()
         longest = max(longest, time.monotonic() - since)
+        kept += Child(held).end()
         busy.unlink(missing_ok=True)
     Child(lambda: serve_until_signal(url, float(grace), None)).end()
-    return {"longest": longest, "runs": SLOW + ARRIVE * int(rounds)}
+    return {"longest": longest, "kept": kept, "runs": SLOW + ARRIVE * int(rounds)}
 
 
 # --- clocks and long steps -----------------------------------------------------------------------

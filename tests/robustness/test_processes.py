@@ -64,6 +64,7 @@ async def test_sigterm_under_load_gives_everything_back(
     print(f"longest exit {found['longest']:.2f} s, grace {grace} s")  # noqa: T201
     # A busy machine gets longer than the second that is promised.
     assert found["longest"] <= grace + (1 if LONG else 5)
+    assert found["kept"] == 0
     world, ended, attempts = make_world(url), Counter[str](), Counter[int]()
     page = await world.messages.list(queue_name=FLOW, limit=1000)
     attempts.update(message.attempt for message in page.data)

@@ -17,8 +17,8 @@ _PORTS: Final = 2_000
 
 
 def _ports() -> itertools.cycle[int]:
-    """Ports of this test process alone, below those that the system gives to whoever connects:
-    a server that is killed and started again finds its port free, and nobody else listening."""
+    """Ports of this worker of the test run alone, below those that the system gives to whoever
+    connects: a server that is started again finds its port free, and nobody else listening."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     first, start = 10_000 + number * _PORTS, random.SystemRandom().randrange(_PORTS)
     return itertools.cycle(first + (start + step) % _PORTS for step in range(_PORTS))

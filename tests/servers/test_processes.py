@@ -26,5 +26,5 @@ def test_no_port_is_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         used = taken.getsockname()[1]
-        monkeypatch.setattr(processes, "_next_port", iter([used, used + 1, used + 2]))
+        monkeypatch.setattr(processes, "_next_port", iter(range(used, 65_536)))
         assert processes.free_port() > used

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ... import faults
+from ...errors import PayloadTooLargeError
 from ..lane import Job
 from ..outages import UNKNOWN_OUTCOME, Unreachable
 from .errors import is_refusal, is_too_many, ours
@@ -42,7 +43,7 @@ class Batches:
                 self._failed(batch, error)
             # Outside: what was committed must not run again, whatever fails now.
             faults.point("after commit")
-            rest = rest[max(batch.count, 1) :]
+            rest = [*batch.again, *rest[max(batch.count, 1) :]]
 
     def _failed(self, batch: _Batch, error: Exception) -> None:
         found = ours(error)
@@ -54,16 +55,22 @@ class Batches:
                 return
             except Exception as again:
                 found = ours(again)
+                if isinstance(found, PayloadTooLargeError) and batch.count > 1:
+                    # The request of the last one; it took the others' transaction with it.
+                    *batch.again, last = batch.jobs[: batch.count]
+                    last.error = found
+                    return
         # Where not even a connection could be had, none was begun.
         for job in batch.jobs[: max(batch.count, 1)]:
             job.error = found
 
 
 class _Batch:
-    """``count``: how many of the jobs have been begun."""
+    """``count``: how many of the jobs have been begun; ``again``: those of them to be run again."""
 
     def __init__(self, jobs: Sequence[Job[Any]]) -> None:
         self.jobs, self.count = jobs, 0
+        self.again: list[Job[Any]] = []
 
     def together(self, session: LibsqlSession) -> None:
         self.count, until = 0, time.monotonic() + LOCKED_S

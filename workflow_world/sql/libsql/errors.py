@@ -29,7 +29,7 @@ def is_passing(error: BaseException) -> bool:
     """Whether the transaction is undone, and may simply be run again."""
     if not isinstance(error, hrana.Error) or isinstance(error, hrana.UnknownOutcomeError):
         return False
-    if error.http_status in _FINAL:
+    if error.http_status in _FINAL or 300 <= (error.http_status or 0) < 400:
         return False
     return error.disconnected or error.http_status == _THROTTLED or error.code in _BUSY
 

@@ -69,6 +69,8 @@ class Listener:
             since = time.monotonic()
             try:
                 with contextlib.closing(self._connect()) as connection:
+                    # Those that come with the answer to a statement of ours.
+                    connection.add_notify_handler(lambda one: self._tell(one.payload))
                     run_sql(connection, f"LISTEN {channel}")
                     self._hub.notify_all()
                     self._hear(connection, woken)
@@ -101,7 +103,8 @@ class Listener:
 
 def _readable(seconds: float, *sockets: socket.socket | int) -> bool:
     """Whether there is something to read in time."""
-    with selectors.DefaultSelector() as selector:
+    # Not epoll, which needs a descriptor each time.
+    with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
         for one in sockets:
             selector.register(one, selectors.EVENT_READ)
         return bool(selector.select(seconds))

@@ -59,6 +59,7 @@ class Transactions:
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
         self._opening = begin.encode(), ", ".join(asked).encode()
         self._sets = Sets(dialect)
+        self.lock_timeout_s = options.lock_timeout_ms / 1000
 
     def begin(self, connection: Connection, *, careful: bool) -> Transaction:
         """It begins with the first statement that is sent. ``careful``: see ``PostgresSession``."""

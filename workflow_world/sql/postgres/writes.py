@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -92,8 +93,12 @@ class Writes:
             transaction.hurry()
             return [job for job in jobs if not self._alone(transaction, job)]
 
+        until = None
         for job in self._repeat(run, careful=True):
-            # It only had no time to wait.
+            # It only had no time to wait. All of them together wait as long as one may.
+            until = until or time.monotonic() + self._transactions.lock_timeout_s
+            if time.monotonic() > until:
+                continue
             try:
                 with translated():
                     self._together([job])
@@ -101,7 +106,7 @@ class Writes:
                 job.error = error
 
     def _alone(self, transaction: Transaction, job: Job[Any]) -> bool:
-        """False: another transaction was in its way, and it is undone."""
+        """False: another transaction was in its way, and it is undone; its error says so."""
         was_blocked = False
         transaction.execute("SAVEPOINT one")
         proof = transaction.session.proof
@@ -113,7 +118,7 @@ class Writes:
             if transaction.connection.closed:
                 raise
             was_blocked = getattr(error.__cause__, "sqlstate", None) in BLOCKED
-            job.error = None if was_blocked else error
+            job.error = error
             transaction.session.undone(proof)
             transaction.execute("ROLLBACK TO SAVEPOINT one")
         transaction.execute("RELEASE SAVEPOINT one")

@@ -45,6 +45,10 @@ def _at_once(action: Callable[[], object]) -> None:
     action()
 
 
+_IN_DOUBT: Final = (
+    "the flush of a commit failed; what it wrote is undone, but may be there when the file is "
+    "opened anew (check the disk)"
+)
 _MAX_CHUNK: Final = 512 << 20
 _MAX_VALUE: Final = 256 << 20
 """SQLite takes rows of 10**9 bytes, and that of a step has its input, output and last error."""
@@ -100,7 +104,7 @@ class SqliteDatabase(Database):
     def _start(self) -> None:
         self.heads = self._heads = Heads()
         self.commits = self._changes = 0
-        self._flushes = True
+        self._flushes, self._in_doubt = True, False
         self._writer: PoolProxiedConnection | None = None
         self._connections: list[PoolProxiedConnection] = []
         self._local = threading.local()
@@ -281,6 +285,16 @@ class SqliteDatabase(Database):
 
     def _transact(self, jobs: Sequence[Job[Any]]) -> None:
         """Optimistic: no savepoints. If an operation fails, undo all, then run each in its own."""
+        try:
+            self._transact_now(jobs)
+        except Exception as error:
+            if self._in_doubt and getattr(error, "code", None) != UNKNOWN_OUTCOME:
+                raise BackendError(f"{error}; {_IN_DOUBT}", code=UNKNOWN_OUTCOME) from error
+            raise
+        finally:
+            self._in_doubt = False
+
+    def _transact_now(self, jobs: Sequence[Job[Any]]) -> None:
         with translated():
             cursor = self._writer_cursor()
             try:
@@ -362,13 +376,11 @@ class SqliteDatabase(Database):
             if error.sqlite_errorcode != sqlite3.SQLITE_IOERR_FSYNC:
                 raise
             # It is undone, and the next commit overwrites it. Without one it is whole in the WAL.
-            raise BackendError(
-                "SQLite: the flush of a commit failed; what it wrote is undone, but may be there "
-                "when the file is opened anew (check the disk)",
-                code=UNKNOWN_OUTCOME,
-            ) from error
+            self._in_doubt = True
+            raise BackendError(f"SQLite: {_IN_DOUBT}", code=UNKNOWN_OUTCOME) from error
         if cursor.connection.total_changes != self._changes:
             self.commits += 1
+            self._in_doubt = False
 
     def _roll_back(self, cursor: sqlite3.Cursor) -> None:
         self._heads.forget()
