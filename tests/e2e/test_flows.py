@@ -25,8 +25,13 @@ FLOWS = (
 )
 
 
-@pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+PLAYS = [
+    *(("sqlite", flow) for flow in FLOWS),
+    *(("postgres", flow) for flow in FLOWS if flow != "own_costs"),  # which counts those of SQLite
+]
+
+
+@pytest.mark.parametrize(("engine", "flow"), PLAYS)
 def test_the_flow_plays_to_its_end(
     engine: str, flow: str, engines: Running, tmp_path: Path
 ) -> None:

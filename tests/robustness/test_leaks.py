@@ -91,7 +91,7 @@ async def test_runs_and_reads_leave_nothing_behind(url: str, make_world: MakeWor
     world.create_queue_handler(FLOWS, handler)
     await world.start()
     share = RUNS // ROUNDS
-    await work(world, 0, WARM_UP, WARM_UP)
+    await work(world, 0, WARM_UP, READS // 2)  # connections are made when several are wanted
     before, objects, memory = counts(), len(gc.get_objects()), resident_kib()
     for number in range(ROUNDS):
         await work(world, WARM_UP + number * share, share, READS // ROUNDS)
