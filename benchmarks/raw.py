@@ -13,11 +13,12 @@ from .world_level import median_of_pauses
 
 
 def operations(workload: str, sizes: Sizes) -> int:
-    """How many a workload has, each a commit here."""
+    """How many a workload has."""
     return {
         "step_events_1": 3 * sizes.steps_alone,
         "step_events_50": 3 * sizes.callers * sizes.steps_each,
         "enqueue_50": sizes.callers * sizes.messages_each,
+        "drain": max(1, sizes.drained // sizes.callers) * sizes.callers,
     }[workload]
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from .plan import Sizes
+from .raw import operations
 from .stores import DATABASE, OwnStore
 from .world_level import WORLD_LEVEL
 
@@ -97,16 +98,7 @@ async def run(workload: str, sizes: Sizes, directory: Path) -> dict[str, float]:
         statements = list(recording.statements)
     finally:
         await store.close()
-    return {workload: _operations(workload, sizes) / _seconds(recording.copy, statements)}
-
-
-def _operations(workload: str, sizes: Sizes) -> int:
-    return {
-        "step_events_1": 3 * sizes.steps_alone,
-        "step_events_50": 3 * sizes.callers * sizes.steps_each,
-        "enqueue_50": sizes.callers * sizes.messages_each,
-        "drain": max(1, sizes.drained // sizes.callers) * sizes.callers,
-    }[workload]
+    return {workload: operations(workload, sizes) / _seconds(recording.copy, statements)}
 
 
 def _seconds(path: Path, statements: list[tuple[str, Any]]) -> float:

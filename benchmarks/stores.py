@@ -177,7 +177,7 @@ class SdkStore:
         await self.world.events_create(run_id, data.into_event())
 
     async def wait(self, run_id: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("the SDK's interface has no such call")
 
     async def create_step(self, run_id: str, step_id: str) -> None:
         data = self._w.StepCreatedEventData(step_name="noop", input=PAYLOAD)
