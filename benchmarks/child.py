@@ -91,6 +91,11 @@ async def _sdk_level(
         from . import peer_dbos
 
         return await peer_dbos.run(workloads, sizes, directory)
+    if contender in ("floor-statements", "recorded"):
+        from . import limit
+
+        execute = limit.record if contender == limit.RECORDED else limit.run
+        return await execute(workloads, sizes, directory)
     from . import sdk_level
 
     return await sdk_level.run(contender, workloads, sizes, directory)

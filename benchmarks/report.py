@@ -18,6 +18,7 @@ PEERS = (
     "local",
     "floor",
     "floor-durable",
+    "floor-statements",
     "raw",
     "httpx",
     "huey",

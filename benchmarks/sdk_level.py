@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from .plan import BY_NAME, FILLED, Flow, Sizes
 from .stores import FILLED_OPTIONS, database_options, database_url, local_world
 
 Figures = dict[str, float]
+Around = Callable[[Any, str], AbstractContextManager[None]]
+"""What is done around the measuring of a workload, given the World and the workload."""
 _TIMEOUT_S = 300.0
 _WARM_UPS = 10
 """Runs that warm up two processes: enough that each gets some."""
@@ -64,15 +66,20 @@ class Ends:
 
 
 @asynccontextmanager
-async def serving(contender: str, directory: Path) -> AsyncIterator[Any]:
-    """The SDK's World of this process, delivering; its handlers are built inside."""
+async def serving(
+    contender: str, directory: Path, more: Mapping[str, Any] | None = None
+) -> AsyncIterator[Any]:
+    """The SDK's World of this process, delivering; its handlers are built inside.
+
+    ``more`` are options of ours.
+    """
     from vercel.workflow._internal import world as w
 
     if contender.startswith("ours"):
         import workflow_world
 
         options: dict[str, Any] = dict(FILLED_OPTIONS) if contender in FILLED else {}
-        options |= database_options(directory)
+        options |= {**database_options(directory), **(more or {})}
         world = workflow_world.install(database_url(directory), **options)
         from . import flows as flows
 
@@ -85,6 +92,10 @@ async def serving(contender: str, directory: Path) -> AsyncIterator[Any]:
         from .floor_durable import DurableFloorWorld
 
         w.set_world(DurableFloorWorld(directory))
+    elif contender == "floor-statements":
+        from .limit import LimitWorld
+
+        w.set_world(LimitWorld())
     else:
         from .floor import FloorWorld
 
@@ -96,11 +107,17 @@ async def serving(contender: str, directory: Path) -> AsyncIterator[Any]:
 
 
 async def run(
-    contender: str, workloads: Sequence[str], sizes: Sizes, directory: Path
+    contender: str,
+    workloads: Sequence[str],
+    sizes: Sizes,
+    directory: Path,
+    *,
+    around: Around = lambda world, workload: nullcontext(),
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Figures]:
     """Seconds from ``start`` to the last run's recorded end, by workload."""
     ends = Ends()
-    async with serving(contender, directory) as world:
+    async with serving(contender, directory, options) as world:
         watch_ends(world, ends.ended)
         if sizes.warm_up_steps:
             await _timed(ends, Flow(sizes.warm_up_steps))
@@ -111,7 +128,8 @@ async def run(
             flow = flow.capped(sizes.most_steps)
             # The floor is in the memory of one process, so it stays the figure of one.
             if flow.workers == 1 or contender == "floor":
-                seconds = await _timed(ends, flow)
+                with around(world, workload):
+                    seconds = await _timed(ends, flow)
             else:
                 seconds = await _with_second(ends, flow, contender, sizes, directory)
             figures[workload] = {workload: seconds}

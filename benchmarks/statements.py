@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,16 @@ _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON")
 class Recording:
     """The statements of the connection that writes, since ``begin``."""
 
-    def __init__(self, path: Path, copy: Path) -> None:
-        self.path, self.copy = path, copy
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.statements: list[tuple[str, Any]] = []
         self._writer: sqlite3.Connection | None = None
 
-    def begin(self) -> None:
+    def begin(self, copy: Path) -> None:
         """Copy the database as it is, and start anew."""
-        self.copy.unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)
         with sqlite3.connect(self.path) as source:
-            source.execute("VACUUM INTO ?", (str(self.copy),))
+            source.execute("VACUUM INTO ?", (str(copy),))
         source.close()
         self.statements.clear()
 
@@ -64,33 +65,33 @@ class Recording:
 class RecordedStore(OwnStore):
     """Begins to record where the workload begins to measure."""
 
-    def __init__(self, directory: Path, recording: Recording) -> None:
+    def __init__(self, directory: Path, recording: Recording, copy: Path) -> None:
         engine = create_engine(
             f"sqlite:///{recording.path}", creator=recording.connect, poolclass=NullPool
         )
         super().__init__(directory, engine=engine)
-        self._recording, self._has_step = recording, False
+        self._recording, self._copy, self._has_step = recording, copy, False
 
     async def create_step(self, run_id: str, step_id: str) -> None:
         if not self._has_step:
             self._has_step = True
-            self._recording.begin()
+            self._recording.begin(self._copy)
         await super().create_step(run_id, step_id)
 
     async def enqueue(self, number: int) -> None:
         await super().enqueue(number)
         if number == 0:
-            self._recording.begin()
+            self._recording.begin(self._copy)
 
     async def serve(self, handler: Any) -> None:
-        self._recording.begin()
+        self._recording.begin(self._copy)
         await super().serve(handler)
 
 
 async def run(workload: str, sizes: Sizes, directory: Path) -> dict[str, float]:
     """The workload's operations per second, as ``sqlite3`` alone does them."""
-    recording = Recording(directory / DATABASE, directory / "copy.db")
-    store = RecordedStore(directory, recording)
+    recording, copy = Recording(directory / DATABASE), directory / "copy.db"
+    store = RecordedStore(directory, recording, copy)
     await store.open()
     try:
         await WORLD_LEVEL[workload](store, sizes)
@@ -98,15 +99,20 @@ async def run(workload: str, sizes: Sizes, directory: Path) -> dict[str, float]:
         statements = list(recording.statements)
     finally:
         await store.close()
-    return {workload: operations(workload, sizes) / _seconds(recording.copy, statements)}
+    return {workload: operations(workload, sizes) / _seconds(copy, statements)}
+
+
+def connected(path: Path) -> sqlite3.Connection:
+    """As ours opens a file to write to it."""
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    connection.execute("PRAGMA journal_mode=WAL")
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
 def _seconds(path: Path, statements: list[tuple[str, Any]]) -> float:
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+    with closing(connected(path)) as connection:
         cursor = connection.cursor()
         began = time.perf_counter()
         for sql, parameters in statements:
@@ -114,5 +120,3 @@ def _seconds(path: Path, statements: list[tuple[str, Any]]) -> float:
         if connection.in_transaction:
             cursor.execute("COMMIT")
         return time.perf_counter() - began
-    finally:
-        connection.close()

@@ -118,7 +118,7 @@ class OwnStore:
     async def list_log(self, run_id: str) -> int:
         count, cursor, more = 0, None, True
         while more:
-            page = await self.world.events.list(run_id, cursor=cursor)
+            page = await self.world.events.log(run_id, cursor=cursor)
             count, cursor, more = count + len(page.data), page.cursor, page.has_more
         return count
 

@@ -169,11 +169,17 @@ def test_an_interrupted_batch_is_whole_and_its_outcome_unknown(
     assert numbers(path) == [*stored, 2]
 
 
-async def test_a_turn_that_races_the_close_is_stored_or_refused(url: str, path: Path) -> None:
+@pytest.mark.parametrize("unhurried", [False, True])
+async def test_a_turn_that_races_the_close_is_stored_or_refused(
+    url: str, path: Path, unhurried: bool
+) -> None:
     backend = open_backend(url, environ={}, shared=False)
     await backend.open()
     scratch(path)
-    writers = [asyncio.create_task(backend.database.write(adding(n))) for n in range(5)]
+    writers = [
+        asyncio.create_task(backend.database.write(adding(n), unhurried=unhurried))
+        for n in range(5)
+    ]
     await asyncio.sleep(0)  # they are in the turn, which has not ended
     await within_patience(backend.close())
     results = await within_patience(asyncio.gather(*writers, return_exceptions=True))
@@ -182,14 +188,29 @@ async def test_a_turn_that_races_the_close_is_stored_or_refused(url: str, path: 
     assert numbers(path) == stored
 
 
-async def test_a_touch_begins_a_batch_unless_one_begins_anyway(near: Database) -> None:
+async def test_what_is_in_no_hurry_shares_the_next_transaction(
+    trace: Trace, near: Database, path: Path
+) -> None:
+    trace.clear()
+    unhurried = asyncio.create_task(near.write(place(1), unhurried=True))
+    await asyncio.sleep(0)  # it is in a turn that waits
+    here = await near.write(place(2))
+    assert await within_patience(unhurried) == here == threading.current_thread().name
+    assert trace.count("BEGIN IMMEDIATE") == trace.count("COMMIT") == 1
+    assert numbers(path) == [1, 2]
+
+
+async def test_what_is_in_no_hurry_does_not_wait_for_ever(near: Database, path: Path) -> None:
+    writers = (near.write(place(n), unhurried=True) for n in range(2))
+    assert await within_patience(asyncio.gather(*writers))
+    assert numbers(path) == [0, 1]
+
+
+async def test_between_two_batches_is_not_while_one_runs(near: Database) -> None:
     lane = lane_of(near)
-    begun = lane._begun
-    lane.touch()
-    async with asyncio.timeout(30):
-        while lane._begun == begun:  # noqa: ASYNC110  # the lane's thread makes it so
-            await asyncio.sleep(0.001)
-    assert lane._begun == begun + 1
+    async with Held(near):
+        assert not lane.between(lambda: True)
+    assert lane.between(lambda: True)
 
 
 # --- the throttle ------------------------------------------------------------------------

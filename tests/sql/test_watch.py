@@ -10,6 +10,7 @@ import pytest
 from workflow_world import World
 from workflow_world.signals import QUEUE, run_topic, stream_topic
 from workflow_world.sql import migrate
+from workflow_world.sql.sqlite.watch import Watcher
 
 from .conftest import MakeWorld, Spawn, ours
 from .helpers import PATIENCE_S, Trace, create_run, line_of, raw, watched
@@ -51,6 +52,33 @@ async def test_a_write_before_the_watchers_first_look_wakes_too(
     with raw(path) as rival:
         rival.execute("CREATE TABLE customers (id)")
     async with asyncio.timeout(PATIENCE_S / 4):
+        assert await subscription.wait(None)
+    subscription.close()
+
+
+@pytest.mark.parametrize("follows", [False, True], ids=["nothing", "a write"])
+async def test_a_commit_among_our_own_wakes_too(
+    monkeypatch: pytest.MonkeyPatch, make_world: MakeWorld, path: Path, follows: bool
+) -> None:
+    """By the next transaction here, or else by the next look."""
+    monkeypatch.setattr(Watcher, "start", lambda watcher: None)
+    world = make_world()
+    await create_run(world, "wrun_1")
+    watcher = world.backend.database._watcher  # type: ignore[attr-defined]
+    subscription = world.backend.notifier.subscribe(QUEUE)
+    watcher.look()
+    await create_run(world, "wrun_2")
+    while await subscription.wait(0):
+        pass  # it wakes for nothing at first
+    with raw(path) as rival:
+        rival.execute("CREATE TABLE customers (id)")
+    watcher.look()
+    assert not await subscription.wait(0), "it could be our own"
+    if follows:
+        await create_run(world, "wrun_3")
+    else:
+        watcher.look()
+    async with asyncio.timeout(PATIENCE_S):
         assert await subscription.wait(None)
     subscription.close()
 

@@ -120,7 +120,12 @@ class Database(ABC):
 
     @abstractmethod
     async def write(
-        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+        self,
+        operation: Operation[T],
+        *,
+        repeatable: bool = False,
+        unhurried: bool = False,
+        locks: Locks = NO_LOCKS,
     ) -> T:
         """Run the operation in a write transaction shared with others. See ``Lane.submit``.
 

@@ -111,9 +111,16 @@ class Lane:
         self._closed = False
 
     async def submit(
-        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+        self,
+        operation: Operation[T],
+        *,
+        repeatable: bool = False,
+        unhurried: bool = False,
+        locks: Locks = NO_LOCKS,
     ) -> T:
         """The operation's result, once committed.
+
+        ``unhurried``: a lane may wait a moment for an operation that can share its transaction.
 
         Raises: what it raised, BackendError, WorldClosedError after ``close``.
 
@@ -137,6 +144,13 @@ class Lane:
     def touch(self) -> None:
         """Have a batch begin after this call, if only an empty one; nobody waits for it."""
         self._put(empty_job())
+
+    def between(self, action: Callable[[], bool]) -> bool:
+        """Run the action on this thread, while no batch is running.
+
+        Returns: what it returned; False when it was not run.
+        """
+        return False
 
     def close(self) -> None:
         """Blocking: runs what was submitted before, then ends the threads. For good."""

@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from queue import Empty
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from ..errors import BackendError
@@ -23,7 +23,6 @@ from .lane import (
     Locks,
     Operation,
     closed,
-    empty_job,
     outcome_of,
     waited_for,
 )
@@ -37,7 +36,8 @@ LONG_WAIT_S: Final = 0.002
 MOST_COUNTED_S: Final = 0.012
 """A single wait, such as a checkpoint's, is not yet a slow disk."""
 LONGEST_PAUSE: Final = 256
-_TOUCHED_S: Final = 0.002
+UNHURRIED_S: Final = 0.002
+"""For so long what is in no hurry waits for something that is, and shares its transaction."""
 
 
 class Throttle:
@@ -70,6 +70,15 @@ class Throttle:
             self._pause = 1
 
 
+@dataclass(slots=True)
+class _Turn:
+    """What an event loop has submitted, until ``end``; ``waits``: all of it is in no hurry."""
+
+    end: asyncio.Handle
+    waits: bool
+    jobs: list[Job[Any]] = field(default_factory=list[Job[Any]])
+
+
 class NearLane(Lane):
     """A ``Lane`` with one thread.
 
@@ -88,13 +97,17 @@ class NearLane(Lane):
     ) -> None:
         super().__init__(name, transact, threads=1, max_batch=max_batch)
         self._at_once, self._throttle = at_once, Throttle()
-        self._turns: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
+        self._turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
         self._working = threading.Lock()
-        self._pending = self._begun = 0
-        self._touch: tuple[Job[Any], int] = (empty_job(), 0)
+        self._pending = 0
 
     async def submit(
-        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+        self,
+        operation: Operation[T],
+        *,
+        repeatable: bool = False,
+        unhurried: bool = False,
+        locks: Locks = NO_LOCKS,
     ) -> T:
         job, waiter = waited_for(operation, repeatable, locks)
         loop = asyncio.get_running_loop()
@@ -105,20 +118,31 @@ class NearLane(Lane):
             if turn is None:
                 for other in [one for one in self._turns if one.is_closed()]:
                     del self._turns[other]
-                turn = self._turns[loop] = []
-                loop.call_soon(self._end_turn, loop)
-            turn.append(job)
+                turn = self._turns[loop] = _Turn(self._ending(loop, unhurried), unhurried)
+            elif turn.waits and not unhurried:
+                turn.end.cancel()
+                turn.end, turn.waits = self._ending(loop, False), False
+            turn.jobs.append(job)
         await waiter
         return outcome_of(job)
 
-    def touch(self) -> None:
-        self._touch = job, _ = empty_job(), self._begun
-        self._put(job)
+    def _ending(self, loop: asyncio.AbstractEventLoop, unhurried: bool) -> asyncio.Handle:
+        if unhurried:
+            return loop.call_later(UNHURRIED_S, self._end_turn, loop)
+        return loop.call_soon(self._end_turn, loop)
+
+    def between(self, action: Callable[[], bool]) -> bool:
+        if not self._working.acquire(blocking=False):
+            return False
+        try:
+            return action()
+        finally:
+            self._working.release()
 
     def close(self) -> None:
         with self._lock:
             turns, self._turns = self._turns, {}
-            for job in [job for turn in turns.values() for job in turn]:
+            for job in [job for turn in turns.values() for job in turn.jobs]:
                 self._add(job)
         super().close()
         with self._working:  # a batch on an event loop has ended
@@ -126,9 +150,10 @@ class NearLane(Lane):
 
     def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            jobs = self._turns.pop(loop, None)
-            if jobs is None:
-                return  # ``close`` has taken them
+            turn = self._turns.pop(loop, None)
+            if turn is None:
+                return  # ``close`` has taken it
+            jobs = turn.jobs
             if not self._may_work(jobs):
                 for job in jobs:
                     self._add(job)
@@ -159,7 +184,6 @@ class NearLane(Lane):
         )
 
     def _work_here(self, jobs: Sequence[Job[Any]]) -> bool:
-        self._begun += 1
         began, computed = time.perf_counter(), time.thread_time()
         try:
             return self._at_once(jobs)
@@ -183,28 +207,10 @@ class NearLane(Lane):
         super()._add(job)
 
     def _run(self, first: Job[Any]) -> None:
-        job = self._instead(first)
-        if job is None:
-            return
-        batch = self._gather(job)
+        batch = self._gather(first)
         try:
             with self._working:
-                self._begun += 1
                 self._finish(batch)
         finally:
             with self._lock:
                 self._pending -= sum(job.loop is not None for job in batch)
-
-    def _instead(self, job: Job[Any]) -> Job[Any] | None:
-        """The job; of a touch whatever comes in time, or None when a batch begins meanwhile."""
-        touch, begun = self._touch
-        if job is not touch:
-            return job
-        try:
-            found = self._queue.get(timeout=_TOUCHED_S)
-        except Empty:
-            return job if begun == self._begun else None
-        if found is None:
-            self._queue.put(None)  # the end comes after this
-            return job
-        return found

@@ -95,7 +95,12 @@ class LibsqlDatabase(Database):
         return translated()
 
     async def write(
-        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+        self,
+        operation: Operation[T],
+        *,
+        repeatable: bool = False,
+        unhurried: bool = False,
+        locks: Locks = NO_LOCKS,
     ) -> T:
         """``locks`` say nothing here: one writes at a time. When to flush is the server's."""
         return await self._writes.submit(operation)

@@ -126,7 +126,12 @@ class PostgresDatabase(Database):
         return translated()
 
     async def write(
-        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+        self,
+        operation: Operation[T],
+        *,
+        repeatable: bool = False,
+        unhurried: bool = False,
+        locks: Locks = NO_LOCKS,
     ) -> T:
         return await self._lane(locks).submit(operation, repeatable=repeatable, locks=locks)
 

@@ -70,6 +70,8 @@ class Leases(QueueBase):
         settled = await self._database.write(
             settle_all,
             repeatable=all(intent is None for _, intent in settlements),
+            # Nobody waits for these: the slots are free already.
+            unhurried=len(together) == len(settlements),
             locks=Locks(
                 runs=tuple(intent.run_id for _, intent in settlements if intent is not None),
                 messages=tuple(one.message_id for one, _ in settlements),

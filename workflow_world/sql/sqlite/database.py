@@ -103,7 +103,7 @@ class SqliteDatabase(Database):
 
     def _start(self) -> None:
         self.heads = self._heads = Heads()
-        self.commits = self._changes = 0
+        self.begun = self.commits = self._changes = 0
         self._flushes, self._in_doubt = True, False
         self._writer: PoolProxiedConnection | None = None
         self._connections: list[PoolProxiedConnection] = []
@@ -207,12 +207,17 @@ class SqliteDatabase(Database):
         return await announce(self.location.path, free_all)
 
     async def write(
-        self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
+        self,
+        operation: Operation[T],
+        *,
+        repeatable: bool = False,
+        unhurried: bool = False,
+        locks: Locks = NO_LOCKS,
     ) -> T:
         """A batch of nothing but ``repeatable`` operations is committed without a flush. A later
         flush covers it, for there is one log. ``locks`` say nothing here: one writes at a time.
         """
-        return await self._writes.submit(operation, repeatable=repeatable)
+        return await self._writes.submit(operation, repeatable=repeatable, unhurried=unhurried)
 
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
@@ -254,9 +259,23 @@ class SqliteDatabase(Database):
         return cast("sqlite3.Cursor", self._glancer)
 
     def look_for_others(self) -> None:
-        """Have the lane notice other connections' commits: it knows its own apart."""
+        """Notice other connections' commits by the writer's: it knows its own apart."""
         with contextlib.suppress(WorldError):
-            self._writes.touch()
+            if not self._writes.between(self._notice):
+                self._writes.touch()
+
+    def _notice(self) -> bool:
+        if self._writer is None:
+            return False
+        try:
+            self._compare(self._writer_cursor())
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _compare(self, cursor: sqlite3.Cursor) -> None:
+        if self._heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0]):
+            self.hub.notify_all()
 
     # --- reading -------------------------------------------------------------------------
 
@@ -363,8 +382,8 @@ class SqliteDatabase(Database):
     def _begin(self, cursor: sqlite3.Cursor, take: _Take) -> None:
         take(lambda: cursor.execute("BEGIN IMMEDIATE"))
         self._changes = cursor.connection.total_changes
-        if self._heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0]):
-            self.hub.notify_all()
+        self.begun += 1
+        self._compare(cursor)
 
     def _commit(self, cursor: sqlite3.Cursor, take: _Take) -> None:
         faults.point("before commit")

@@ -2,7 +2,7 @@
 
 The pragma reads a counter of the WAL index that changes when another connection commits: no
 table is touched. For the watcher's connection this process's own writer is another one too. So
-after a write of our own the lane is asked instead: the writer's connection does not count itself.
+after a write of our own the writer's connection is asked instead, which does not count itself.
 
 The pragma locks and unlocks the index, so it is only asked when there is a reason: see ``pace``.
 """
@@ -38,6 +38,7 @@ class Watcher:
         self._cursor: sqlite3.Cursor | None = None
         self._seen: int | None = None
         self._commits = -1
+        self._owed: int | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -95,13 +96,20 @@ class Watcher:
             # The poll interval of whoever waits is still there.
             logger.debug("data_version could not be read: %s", error)
             return False
+        # Read after the version: a transaction that begins from now on sees all of it.
+        begun = self._database.begun
         if version == self._seen:
+            if self._owed == begun:
+                self._database.look_for_others()
+            self._owed = None
             return False
-        is_first = self._seen is None
+        is_first, self._owed = self._seen is None, None
         if is_first or ours == self._commits:
             self._hub.notify_all()
         else:
-            self._database.look_for_others()
+            # Another process's commit may be among them. The next transaction here notices, and
+            # if none begins until the next look, that one asks.
+            self._owed = begun
             self._pace.was_ours()
         self._seen, self._commits = version, ours
         return not is_first
