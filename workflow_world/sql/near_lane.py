@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from ..errors import BackendError
 from .lane import (
@@ -37,7 +37,6 @@ LONG_WAIT_S: Final = 0.002
 MOST_COUNTED_S: Final = 0.012
 """A single wait, such as a checkpoint's, is not yet a slow disk."""
 LONGEST_PAUSE: Final = 256
-_TOUCHED_S: Final = 0.002
 
 
 class Throttle:
@@ -77,6 +76,9 @@ class NearLane(Lane):
     lock, or when anything fails: it returns False then, and nothing was done. What it raises is
     the answer to all callers.
     """
+
+    touched_s: ClassVar[float] = 0.002
+    """So long a touch waits for a batch that makes it needless."""
 
     def __init__(
         self,
@@ -201,7 +203,7 @@ class NearLane(Lane):
         if job is not touch:
             return job
         try:
-            found = self._queue.get(timeout=_TOUCHED_S)
+            found = self._queue.get(timeout=self.touched_s)
         except Empty:
             return job if begun == self._begun else None
         if found is None:
