@@ -161,7 +161,9 @@ async def test_b097_a_failure_leaves_nothing_or_all(
     assert points or not world.backend.capabilities.constraints, (
         "a backend on a database must have fault points in its writes"
     )
-    for number in range(len(points)):
+    for number, name_of_point in enumerate(points):
+        if lasting and name_of_point.startswith(faults.READ):
+            continue  # what comes behind it fails as well
         run_id = f"wrun_{number}"
         await prepare(world, run_id)
         before = await state_of(rival, run_id)
@@ -242,7 +244,7 @@ async def test_b097_a_failure_does_not_touch_other_runs(world: World, rival: Wor
         reached = itertools.count()
 
         def fail(point: str, reached: itertools.count[int] = reached, number: int = number) -> None:
-            if next(reached) == number * 3:
+            if next(reached) == number * 4:
                 raise BrokenDatabaseError(point)
 
         with faults.armed(fail):
@@ -255,7 +257,7 @@ async def test_b097_a_failure_does_not_touch_other_runs(world: World, rival: Wor
             if not happened:
                 await start_step(world, run_id)
             assert sound(state, await state_of(world, run_id), 1)
-        if next(reached) <= number * 3:
+        if next(reached) <= number * 4:
             break
 
 
@@ -385,7 +387,9 @@ async def test_b099_cancelled_at_each_fault_point(world: World, rival: World, na
     """A task cancelled while its write stands at a fault point leaves all or nothing."""
     prepare, write, _ = WRITES[name]
     points = await points_of(world, prepare, write)
-    for number in range(len(points)):
+    for number, name_of_point in enumerate(points):
+        if name_of_point.startswith(faults.READ):
+            continue  # the point behind it is as good
         run_id = f"wrun_{number}"
         await prepare(world, run_id)
         before = await state_of(rival, run_id)
