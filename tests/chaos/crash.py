@@ -1,4 +1,4 @@
-"""A fault at fault points in turn: ``crash.py STORY FORM PLACE FOLDER SHARD SHARDS [SEED]``.
+"""A fault at fault points in turn: ``crash.py STORY FORM PLACE FOLDER SHARD SHARDS CHOICE SEED``.
 
 This process imports everything once and forks one child per attempt. The child plays the tiny
 flow, or all operations. When it reaches a fault point for the n-th time it is gone without notice
@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import operations
 from servers.engines import Engine, attached
@@ -161,13 +161,31 @@ def fall_due(url: str) -> None:
     engine.dispose()
 
 
-def chosen(points: list[str], seed: str | None) -> list[tuple[str, int]]:
-    """Points and when to fail there: at each of their times, or with a seed at one of them."""
-    times = sorted(Counter(points).items())
-    if seed is None:
-        return [(name, nth) for name, most in times for nth in range(1, most + 1)]
+READS: Final = 2
+"""So many reads are chosen by name, unless all are."""
+
+
+def chosen(
+    points: list[str], choice: str, seed: str, shard: int, shards: int
+) -> list[tuple[str, int]]:
+    """Points and when to fail there. ``all``: each at each of its times; ``writes``: those of
+    statements that write; ``names``: these at one time that the seed gives. And some reads."""
     chance = random.Random(seed)  # noqa: S311
-    return [(name, chance.randint(1, most)) for name, most in times]
+    times = sorted(Counter(points).items())
+    if choice == "all":
+        return [(name, nth) for name, most in times for nth in range(1, most + 1)][shard::shards]
+    reads = [(name, chance.randint(1, most)) for name, most in times if is_read(name)]
+    writes = [(name, most) for name, most in times if not is_read(name)]
+    if choice == "writes":
+        found = [(name, nth) for name, most in writes for nth in range(1, most + 1)]
+    else:
+        found = [(name, chance.randint(1, most)) for name, most in writes]
+    chance.shuffle(reads)
+    return found[shard::shards] + reads[shard::shards][:READS]
+
+
+def is_read(point: str) -> bool:
+    return point.startswith(faults.READ)
 
 
 def attempt(
@@ -201,14 +219,16 @@ def main(
     folder: str,
     shard: str,
     shards: str,
-    seed: str | None = None,
+    choice: str,
+    seed: str,
 ) -> None:
     engine, playing = attached(place), STORIES[story]
     with engine.database() as url:
         create_world(url)  # imports what the engine needs
         _, undisturbed = forked(lambda: counted(playing, url, Path(folder) / "undisturbed"))
     print(json.dumps(undisturbed), flush=True)  # noqa: T201
-    for point, most in chosen(undisturbed["points"], seed)[int(shard) :: int(shards)]:
+    points = undisturbed["points"]
+    for point, most in chosen(points, choice, seed, int(shard), int(shards)):
         nth, met = most, False
         while nth and not met:
             traces = Path(folder) / f"{point} {most} {nth}"

@@ -24,7 +24,8 @@ from workflow_world.sql.tables import tables
 
 HERE = Path(__file__).parent
 EVERY_POINT = os.environ.get("CHAOS_POINTS") == "all"
-"""On servers, and of all stories and forms; else there points of each name, or of half of them."""
+"""On servers, and of all stories and forms, and of all reads; else there points of each name, or of
+half of them, and of some reads."""
 ANY = {"before commit", "after commit"}
 STORIES = {
     "tiny": {*ANY, "before end messages"},
@@ -82,9 +83,9 @@ def test_a_fault_at_every_fault_point(
     if shard is None:
         shard = seed % shards
     place = engines(name).place
+    choice = "all" if EVERY_POINT else "writes" if every else "names"
     command = [HERE / "crash.py", story, form, place, tmp_path, str(shard), str(shards)]
-    if not every:
-        command.append(str(seed))
+    command += [choice, str(seed)]
     played = subprocess.run(  # our own script
         [sys.executable, *command],
         cwd=tmp_path,
@@ -106,7 +107,8 @@ def test_a_fault_at_every_fault_point(
     reached = {(one["point"], one["chosen"]) for one in attempts if one["met"]}
     # What only a lucky order of the same work reaches, an attempt may not reach at all.
     assert len(reached) >= 0.8 * len(chosen) > 0, chosen - reached
-    print(f"{len(reached)} of {len(chosen)} points in {len(attempts)} attempts")  # noqa: T201
+    reads = [name for name, _ in reached if crash.is_read(name)]
+    print(f"{len(reached)} of {len(chosen)} points in {len(attempts)} attempts, at {reads}")  # noqa: T201
 
 
 def test_every_statement_that_writes_is_in_a_story(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from workflow_world.clock import Clock
 from workflow_world.sql import open_backend
 from workflow_world.testing.conformance.fixtures import *  # noqa: F403
 from workflow_world.testing.conformance.fixtures import OpenHandle
+from workflow_world.testing.conformance.paging import *  # noqa: F403
 from workflow_world.testing.conformance.reads import *  # noqa: F403
+from workflow_world.testing.conformance.resolve_data import *  # noqa: F403
 from workflow_world.testing.conformance.streams import *  # noqa: F403
 
 if os.environ.get("WORKFLOW_TEST_LIBSQL") == "all":

@@ -43,15 +43,17 @@ class Clients:
             await self._wake(plan.run_id)
 
     async def resume(self, plan: RunPlan, hook_id: str, after: float) -> None:
-        """Resume the hook, once it is there; give up when its run has ended."""
-        token = hook_id.replace("hook", "token")
+        """Resume the hook, once its token is this hook's; give up when its run has ended."""
+        token = plan.tokens[hook_id]
         while True:
             try:
-                await self._insist(lambda: self._world.hooks.get_by_token(token))
-                break
+                hook = await self._insist(lambda: self._world.hooks.get_by_token(token))
+                if (hook.run_id, hook.hook_id) == (plan.run_id, hook_id):
+                    break
             except HookNotFoundError:
-                if await self._is_over(plan.run_id):
-                    return
+                pass
+            if await self._is_over(plan.run_id):
+                return
             await asyncio.sleep(1)
         await asyncio.sleep(after)
         event = NewEvent(

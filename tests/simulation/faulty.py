@@ -32,6 +32,7 @@ class Chances:
     crash_between: float = 0
     crash_within: float = 0
     broken_statement: float = 0
+    locked: float = 0
     lost_wake_up: float = 0
     late_wake_up: float = 0
     cancelled: float = 0

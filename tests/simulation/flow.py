@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, cast
 
 from workflow_world import (
     EntityConflictError,
     Event,
+    HookNotFoundError,
     LeaseLostError,
     NewEvent,
     RunExpiredError,
@@ -90,8 +92,10 @@ class Flow:
         if part["kind"] == "step":
             return await self._step(run_id, part, seen)
         if part["kind"] == "hook":
-            await self._once(run_id, "hook_created", part["id"], {"token": part["token"]}, seen)
-            return ("hook_received", part["id"]) in seen
+            return await self._hook(run_id, part, seen)
+        if part["kind"] == "attribute":
+            await self._once(run_id, "attr_set", part["id"], _says(part["id"], _WORKFLOW), seen)
+            return True
         due = self._clock.now() + timedelta(seconds=part["seconds"])
         await self._once(run_id, "wait_created", part["id"], {"resumeAt": due}, seen)
         if ("wait_completed", part["id"]) in seen:
@@ -103,6 +107,21 @@ class Flow:
         if left > 0:
             return left
         await self._once(run_id, "wait_completed", part["id"], {}, seen)
+        return True
+
+    async def _hook(self, run_id: str, part: Part, seen: Seen) -> bool:
+        """A hook whose token somebody else has is passed over."""
+        hook_id = part["id"]
+        if ("hook_conflict", hook_id) in seen:
+            return True
+        if ("hook_created", hook_id) not in seen:
+            made = await self._last(run_id, "hook_created", hook_id, {"token": part["token"]})
+            return made is not None and made.event.event_type == "hook_conflict"
+        if ("hook_received", hook_id) not in seen:
+            return False
+        if part["disposes"]:
+            with suppress(HookNotFoundError):  # an earlier delivery did it
+                await self._once(run_id, "hook_disposed", hook_id, {}, seen)
         return True
 
     async def _step(self, run_id: str, part: Part, seen: Seen) -> bool:
@@ -131,6 +150,9 @@ class Flow:
         part = cast("Part", step.input)
         self._book.executed(step_id)
         await asyncio.sleep(part["work"])
+        if part["says"]:
+            writer = {"type": "step", "stepId": step_id, "attempt": step.attempt}
+            await self._create(run_id, "attr_set", None, _says(step_id, writer))
         if part["chunks"]:
             chunks = [
                 f"{step_id} {step.attempt} {place}".encode() for place in range(part["chunks"])
@@ -171,13 +193,14 @@ class Flow:
         if (kind, about) not in seen:
             await self._last(run_id, kind, about, data)
 
-    async def _last(self, run_id: str, kind: str, about: str | None, data: dict[str, Any]) -> None:
+    async def _last(self, run_id: str, kind: str, about: str | None, data: dict[str, Any]) -> Any:
+        """Returns: None when an earlier delivery did it."""
         try:
-            await self._create(run_id, kind, about, data)
+            return await self._create(run_id, kind, about, data)
         except LeaseLostError:
             raise
         except EntityConflictError:
-            return  # an earlier delivery did it
+            return None
 
     async def _create(self, run_id: str, kind: str, about: str | None, data: dict[str, Any]) -> Any:
         event = NewEvent(event_type=kind, correlation_id=about, event_data=data)
@@ -188,6 +211,12 @@ class Flow:
 
 
 _RETRY: Final = timedelta(seconds=1)
+_WORKFLOW: Final = {"type": "workflow"}
+
+
+def _says(key: str, writer: dict[str, Any]) -> dict[str, Any]:
+    value = str(writer.get("attempt", "said"))
+    return {"changes": [{"key": key, "value": value}], "writer": writer}
 
 
 def _data(event: Event) -> Mapping[str, Any]:

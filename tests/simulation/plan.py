@@ -9,7 +9,7 @@ from typing import Any
 from .faulty import Chances
 
 Part = dict[str, Any]
-"""A step, sleep or hook of a program, as it is stored in the run's input."""
+"""A step, sleep, hook or attribute of a program, as it is stored in the run's input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,11 @@ class RunPlan:
     @property
     def parts(self) -> list[Part]:
         return [part for stage in self.program for part in stage]
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """By hook id."""
+        return {part["id"]: part["token"] for part in self.parts if part["kind"] == "hook"}
 
     @property
     def fatal(self) -> bool:
@@ -84,6 +89,7 @@ def plan_of(random: Random) -> Plan:
             crash_between=maybe(0.01),
             crash_within=maybe(0.003),
             broken_statement=maybe(0.02),
+            locked=maybe(0.2),
             lost_wake_up=random.choice((0, 0, 0.3, 1)),
             late_wake_up=maybe(0.5),
             cancelled=maybe(0.2),
@@ -101,6 +107,9 @@ def plan_of(random: Random) -> Plan:
             "serialize_runs": random.random() < 0.7,
             "shutdown_timeout_ms": random.choice((0, 1000, 5000)),
             "max_retries": 3,
+            "completed_retention_s": random.choice((3600, 1, 0)),
+            "failed_retention_s": random.choice((3600, 3600, 0)),
+            "idempotency_ttl_ms": random.choice((5000, 500, 0)),
         },
         runs=[_run(random, number) for number in range(random.randint(1, 5))],
         pings=[
@@ -123,15 +132,17 @@ def _run(random: Random, number: int) -> RunPlan:
         parts: list[Part] = []
         for place in range(random.choice((1, 1, 2, 4))):
             name = f"{number}_{stage}_{place}"
-            kind = random.choice(("step", "step", "step", "sleep", "hook"))
+            kind = random.choice(("step", "step", "step", "step", "sleep", "hook", "attribute"))
             if kind == "step":
                 parts.append(_step(random, f"step_{name}"))
             elif kind == "sleep":
                 seconds = random.choice((0.0, 0.5, 4.0))
                 parts.append({"kind": "sleep", "id": f"wait_{name}", "seconds": seconds})
-            else:
+            elif kind == "hook":
                 hooks[f"hook_{name}"] = random.choice((0.0, 2.0, 10.0, 10.0, None))
-                parts.append({"kind": "hook", "id": f"hook_{name}", "token": f"token_{name}"})
+                parts.append(_hook(random, name))
+            else:
+                parts.append({"kind": "attribute", "id": f"attr_{name}"})
         program.append(parts)
     return RunPlan(
         run_id=run_id,
@@ -144,6 +155,17 @@ def _run(random: Random, number: int) -> RunPlan:
     )
 
 
+def _hook(random: Random, name: str) -> Part:
+    """Every other one wants a token that other hooks want too."""
+    token = random.choice((f"token_{name}", "token_of_all"))
+    return {
+        "kind": "hook",
+        "id": f"hook_{name}",
+        "token": token,
+        "disposes": random.random() < 0.5,
+    }
+
+
 def _step(random: Random, step_id: str) -> Part:
     return {
         "kind": "step",
@@ -153,4 +175,5 @@ def _step(random: Random, step_id: str) -> Part:
         "fatal": random.random() < 0.05,
         "work": random.choice((0.0, 0.0, 0.2, 5.0)),
         "chunks": random.choice((0, 0, 1, 3)),
+        "says": random.random() < 0.2,
     }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,16 +14,18 @@ from workflow_world.memory.backend import MemoryBackend
 from workflow_world.memory.database import MemoryDatabase
 from workflow_world.signals import Hub
 from workflow_world.sql import SqlBackend
-from workflow_world.sql.lane import NO_LOCKS, Job, Lane
+from workflow_world.sql.lane import Lane
+from workflow_world.sql.sqlite.connections import retrying
 from workflow_world.sql.sqlite.database import SqliteDatabase
 from workflow_world.sql.sqlite.locations import locate
 from workflow_world.sql.sqlite.watch import Watcher
 
 from .clock import SimulatedClock
 from .faulty import Faults
+from .lanes import PumpedLane, PumpedNearLane
 from .ledger import Rows
 from .loop import SimulatedLoop
-from .processes import OUTSIDE, Process, here, within
+from .processes import OUTSIDE, Process, within
 
 
 class Store(Protocol):
@@ -97,49 +97,6 @@ class MemoryStore:
         """Nothing is held."""
 
 
-class PumpedLane(Lane):
-    """A lane without threads: the scheduler says when the next batch runs."""
-
-    def __init__(self, name: str, transact: Callable[..., None], **options: Any) -> None:
-        super().__init__(name, transact, **options)
-        self._strand = name.rpartition("-")[2]
-        self._due = False
-
-    def submit_blocking(
-        self, operation: Any, *, repeatable: bool = False, locks: Any = NO_LOCKS
-    ) -> Any:
-        done: list[None] = []
-        job: Job[Any] = Job(operation, lambda: done.append(None), None, repeatable, locks)
-        self._put(job)
-        while not done:
-            self._pump()
-        if job.error is not None:
-            raise job.error
-        return job.result
-
-    def close(self) -> None:
-        self._pump()
-        super().close()
-
-    def _start(self) -> None:
-        """There is nothing to start; every job that comes asks for its turn."""
-
-    def _put(self, job: Job[Any]) -> None:
-        super()._put(job)
-        if not self._due:
-            self._due = True
-            process, _ = here.get()
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._pump, context=within(process, self._strand))
-
-    def _pump(self) -> None:
-        self._due = False
-        while not self._queue.empty():
-            first = self._queue.get()
-            assert first is not None
-            self._run(first)
-
-
 class CalledWatcher(Watcher):
     """A watcher without a thread: it looks some time after each commit."""
 
@@ -157,9 +114,15 @@ class CalledWatcher(Watcher):
 
 
 class SimulatedSqlite(SqliteDatabase):
-    """One process's connections to the file."""
+    """One process's connections to the file.
 
-    def __init__(self, path: Path, clock: SimulatedClock, faults: Faults, process: Process) -> None:
+    ``near``: it has the write lane that works on the event loop, as a World has by default.
+    """
+
+    def __init__(
+        self, path: Path, clock: SimulatedClock, faults: Faults, process: Process, *, near: bool
+    ) -> None:
+        self._near, self._faults = near, faults
         super().__init__(
             locate(f"file:{path}"),
             clock=clock,
@@ -172,6 +135,23 @@ class SimulatedSqlite(SqliteDatabase):
         )
         self.hub = ProcessHub(clock, faults, process)
         self.process = process
+
+    def _writing_lane(self) -> Lane:
+        if not self._near:
+            return super()._writing_lane()
+        return PumpedNearLane(
+            "workflow-world-writer",
+            self._gated(self._transact),
+            at_once=self._transact_at_once,
+            max_batch=self._faults.random.choice((1, 3, 256)),
+            random=self._faults.random,
+        )
+
+    def _begin(self, cursor: sqlite3.Cursor, take: Any) -> None:
+        """Who waits for the lock gets it; who does not may find that another process has it."""
+        if take is not retrying and self._faults.happens(self._faults.chances.locked):
+            raise sqlite3.OperationalError("database is locked")
+        super()._begin(cursor, take)
 
     @property
     def watcher(self) -> CalledWatcher | None:
@@ -209,7 +189,8 @@ class SqliteStore:
         self._observer = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
 
     def handle(self, process: Process) -> tuple[Backend, Hub]:
-        database = SimulatedSqlite(self._path, self._clock, self._faults, process)
+        near = self._faults.random.random() < 0.75
+        database = SimulatedSqlite(self._path, self._clock, self._faults, process, near=near)
         self._databases.append(database)
         if process is not OUTSIDE:
             process.at_end.append(database.disappear)

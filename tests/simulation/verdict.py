@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
-from workflow_world import RunNotFoundError, World
+from workflow_world import MessageNotFoundError, RunNotFoundError, World
 from workflow_world.check import check
 from workflow_world.core.delivery import EXHAUSTED_CODE
 from workflow_world.core.entities import Event, Run
@@ -51,10 +51,11 @@ class Verdict:
                 wrong.append(f"{plan.run_id} is stuck as {run.status}")
             wrong += await self._resumes(plan.run_id)
         for name, message_id in self._book.pings.items():
-            message = await self._world.messages.get(message_id)
-            if message.status not in ("completed", "failed") or not self._book.deliveries[name]:
-                wrong.append(f"message {name} is {message.status}")
+            status = await self._status(message_id)
+            if status not in ("completed", "failed", "pruned") or not self._book.deliveries[name]:
+                wrong.append(f"message {name} is {status}")
             wrong += self._pace(name)
+        wrong += await self._tokens()
         if len(self._book.pings) != len(self._plan.pings):
             wrong.append("a message was never accepted")
         return wrong
@@ -100,6 +101,10 @@ class Verdict:
             for step_id, count in self._book.executions.items()
             if count > starts[step_id]
         ]
+        for plan in self._plan.runs:
+            run = await self._world.runs.get(plan.run_id)
+            if run.status == "completed":
+                wrong += self._attributes(plan, run, starts)
         return wrong
 
     async def of_check(self) -> list[str]:
@@ -112,6 +117,35 @@ class Verdict:
         """Close what its run did not."""
         for plan in self._plan.runs:
             await self._world.streams.close(plan.run_id, STREAM)
+
+    async def _status(self, message_id: str) -> str:
+        try:
+            return (await self._world.messages.get(message_id)).status
+        except MessageNotFoundError:
+            return "pruned"
+
+    async def _tokens(self) -> list[str]:
+        """A token has one holder; who did not get it was told of one that had it."""
+        wrong, held, given = list[str](), dict[str, str](), set[tuple[str, str]]()
+        refused: list[tuple[str, str, str]] = []
+        for plan in self._plan.runs:
+            for hook in (await self._world.hooks.list(plan.run_id)).data:
+                if hook.token in held:
+                    wrong.append(f"{plan.run_id} and {held[hook.token]} both hold {hook.token}")
+                held[hook.token] = plan.run_id
+            kinds = ("hook_created", "hook_conflict")
+            log = await self._world.events.list(plan.run_id, event_types=kinds, limit=1000)
+            for event in log.data:
+                data = event.event_data or {}
+                if event.event_type == "hook_created":
+                    given.add((plan.run_id, data["token"]))
+                else:
+                    refused.append((plan.run_id, data["token"], data["conflictingRunId"]))
+        return wrong + [
+            f"{run_id} was refused {token} for {holder}, which never had it"
+            for run_id, token, holder in refused
+            if (holder, token) not in given
+        ]
 
     async def _waits(self, plan: RunPlan) -> bool:
         """Whether a hook that nobody resumes is all that it waits for."""
@@ -136,6 +170,19 @@ class Verdict:
         if run.status == "failed" and not plan.fatal and run.error_code != EXHAUSTED_CODE:
             wrong.append(f"{run_id} failed with {run.error}")
         return wrong
+
+    def _attributes(self, plan: RunPlan, run: Run, starts: Mapping[str | None, int]) -> list[str]:
+        """All that the program said is there, and of a step what one of its executions said."""
+        expected = {part["id"] for part in plan.parts if part["kind"] == "attribute"}
+        steps = {part["id"] for part in plan.parts if part.get("says")}
+        found = run.attributes or {}
+        wrong = {key: found.get(key) for key in expected if found.get(key) != "said"}
+        wrong |= {
+            key: found.get(key) for key in steps if not 1 <= int(found.get(key, 0)) <= starts[key]
+        }
+        if {*found} != expected | steps:
+            wrong |= {key: found.get(key) for key in {*found} ^ (expected | steps)}
+        return [f"{run.run_id} has the attributes {wrong}"] if wrong else []
 
     def _pace(self, name: str) -> list[str]:
         """What failed comes again, and not before its backoff is over."""

@@ -49,8 +49,9 @@ class Cursor(Protocol):
 class Statement:
     """A Core statement with ``bindparam``s.
 
-    ``name`` is in its fault points. ``names`` are the parameters in the order in which a tuple
-    of values gives them. ``postgresql`` is the statement in that dialect, where it differs.
+    ``name`` is in its fault points; ``looking`` is that of a statement that reads.
+    ``names`` are the parameters in the order in which a tuple of values gives them.
+    ``postgresql`` is the statement in that dialect, where it differs.
     ``forms`` is what an engine makes of it and keeps.
     ``row`` are those that are the key of the one row that it writes: several such with different
     keys may be sent as one.
@@ -72,6 +73,7 @@ class Statement:
         in_order: bool = False,
     ) -> None:
         self.before, self.after = f"before {name}", f"after {name}"
+        self.looking = f"{faults.READ}{name}"
         self.names, self.row, self.in_order = names, row, in_order
         self.row_places = tuple(map(names.index, row))
         self.forms: dict[object, Any] = {}
@@ -152,6 +154,7 @@ class Session:
         return self._rows(statement, values)
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        faults.point(statement.looking)
         self._execute(statement, values)
         return self._cursor.fetchall()
 

@@ -79,13 +79,18 @@ class LibsqlSession(RemoteSession):
     # --- statements ----------------------------------------------------------------------
 
     def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
-        return self._fetch_all([self._bound(*read) for read in reads]) if reads else []
+        if not reads:
+            return []
+        for statement, _ in reads:
+            faults.point(statement.looking)
+        return self._fetch_all([self._bound(*read) for read in reads])
 
     def read_ahead(self, reads: Sequence[Read]) -> None:
         if not self._careful:
             super().read_ahead(reads)
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        faults.point(statement.looking)
         sql, parameters = self._bound(statement, values)
         if not self._careful:
             return self._fetch(sql, parameters)

@@ -131,6 +131,8 @@ class PostgresSession(RemoteSession):
     def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
         if not reads:
             return []
+        for statement, _ in reads:
+            faults.point(statement.looking)
         reading = Reading(self._sets, reads)
         if any(statement.in_order for statement, _ in reads):
             _, *answers, _ = self._answers([IN_ORDER, *reading.statements, AS_EVER])

@@ -20,8 +20,7 @@ class SqliteSession(Session):
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
         try:
-            self._execute(statement, values)
-            return self._cursor.fetchall()
+            return super()._rows(statement, values)
         except sqlite3.OperationalError as error:
             if not str(error).startswith(_MARK):
                 raise

@@ -3,10 +3,12 @@
 # pyright: reportGeneralTypeIssues=false
 # The modules share names of constants; only the tests matter here.
 
+from .atomicity import *  # noqa: F403
 from .constraints import *  # noqa: F403
 from .hooks import *  # noqa: F403
 from .lifecycle import *  # noqa: F403
 from .log_order import *  # noqa: F403
+from .paging import *  # noqa: F403
 from .queue_callbacks import *  # noqa: F403
 from .queue_claims import *  # noqa: F403
 from .queue_faults import *  # noqa: F403
@@ -20,6 +22,9 @@ from .queue_worker import *  # noqa: F403
 from .reads import *  # noqa: F403
 from .recovery import *  # noqa: F403
 from .recovery_facts import *  # noqa: F403
+from .resolve_data import *  # noqa: F403
+from .resumes import *  # noqa: F403
+from .run_ends import *  # noqa: F403
 from .run_events import *  # noqa: F403
 from .step_events import *  # noqa: F403
 from .stream_readers import *  # noqa: F403
