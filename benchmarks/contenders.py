@@ -143,6 +143,13 @@ CONTENDERS: tuple[Contender, ...] = (
         "tests.servers.postgres",
     ),
     Contender(
+        "floor-durable-pg",
+        "the floor with a bare commit on Postgres before each answer, 10 connections",
+        _ON_POSTGRES,
+        "psycopg",
+        "tests.servers.postgres",
+    ),
+    Contender(
         "pgqueuer",
         "pgqueuer on Postgres, its defaults",
         ("drain", "pick_up"),

@@ -24,6 +24,7 @@ PEERS = (
     "huey",
     "huey-full",
     "dbos",
+    "floor-durable-pg",
     "raw-pg",
     "pgqueuer",
     "dbos-pg",

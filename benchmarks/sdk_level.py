@@ -89,9 +89,13 @@ async def serving(
     if contender == "local":
         w.set_world(await local_world(directory))
     elif contender == "floor-durable":
-        from .floor_durable import DurableFloorWorld
+        from .floor_durable import on_a_file
 
-        w.set_world(DurableFloorWorld(directory))
+        w.set_world(on_a_file(directory))
+    elif contender == "floor-durable-pg":
+        from .floor_durable import on_postgres
+
+        w.set_world(on_postgres(database_url(directory)))
     elif contender == "floor-statements":
         from .limit import LimitWorld
 

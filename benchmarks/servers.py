@@ -14,7 +14,7 @@ from typing import Any
 
 from .delay import DelayingProxy
 
-POSTGRES = ("ours-pg", "raw-pg", "pgqueuer", "dbos-pg")
+POSTGRES = ("ours-pg", "raw-pg", "pgqueuer", "dbos-pg", "floor-durable-pg")
 SQLD = {"ours-sqld": 0.0, "ours-sqld-20ms": 0.020}
 """Seconds that each round trip takes longer."""
 PLACE = "database.json"
