@@ -17,6 +17,7 @@ from .conftest import Call, Spawn
 
 FLOW = """
 import asyncio
+import gc
 from vercel.workflow import Workflows
 
 workflows = Workflows()
@@ -24,8 +25,8 @@ workflows = Workflows()
 
 @workflows.step
 async def slow(seconds: float) -> str:
-    with open("began", "w"):
-        pass
+    with open("began", "w") as file:
+        file.write(str(gc.get_freeze_count()))
     await asyncio.sleep(seconds)
     with open("ended", "w"):
         pass
@@ -93,6 +94,7 @@ def test_works_for_another_process(place: Path) -> None:
     (place / "naps.py").write_text(FLOW)
     with working(place, "naps"):
         assert start_run(place, "0", "wait") == "completed"
+    assert int((place / "began").read_text()) > 10_000, "what was imported is looked through"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
