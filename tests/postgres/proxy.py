@@ -160,9 +160,7 @@ class Proxy:
         with self._lock:
             return list(self._open)
 
-    def _end(
-        self, *sockets: socket.socket, how: Callable[[socket.socket], None] = _shut
-    ) -> None:
+    def _end(self, *sockets: socket.socket, how: Callable[[socket.socket], None] = _shut) -> None:
         with self._lock:
             self._open -= set(sockets)
         for one in sockets:
