@@ -47,7 +47,9 @@ async def test_the_outcome_of_a_lost_commit_is_found_out(
     assert [one.message_id for one in found] == [message_id]
 
 
-@pytest.mark.parametrize("fault", ["cut", "lose", "truncate", "status 429", "status 502"])
+@pytest.mark.parametrize(
+    "fault", ["cut", "lose", "truncate", "status 408", "status 429", "status 502"]
+)
 async def test_what_is_lost_before_the_commit_is_done_again(
     far: World, proxy: Proxy, fault: str
 ) -> None:
