@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -152,6 +153,27 @@ def names(url: str, schema: str | None = None) -> set[str]:
         return set(inspect(engine).get_table_names(schema))
     finally:
         engine.dispose()
+
+
+@pytest.mark.skipif(find_spec("libsql_experimental") is None, reason="has no wheel here")
+@pytest.mark.servers
+def test_an_engine_on_the_stock_driver(tmp_path: Path) -> None:
+    with Sqld(tmp_path / "server") as sqld:
+        engine = create_engine(f"sqlite+libsql://{sqld.host}?secure=false")
+        for step, there in (
+            (revisions.upgrade, {*OURS}),
+            (revisions.downgrade, {VERSION}),
+            (revisions.upgrade, {*OURS}),
+        ):
+            with (
+                engine.begin() as connection,
+                Operations.context(MigrationContext.configure(connection)) as op,
+            ):
+                step(op, "0001")
+            assert names(sqld.url) == there
+        engine.dispose()
+        migrate.check(sqld.url, environ={})
+        look(sqld.url)
 
 
 def run_on(url: str, use: Callable[[Operations], None]) -> None:
