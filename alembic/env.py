@@ -81,6 +81,10 @@ def run_online(database: Database) -> None:
 
                 # The schema has to be there, and of several that start at once one migrates.
                 migrations.retrying(lambda: run_on(engine, migrations.lock))
+            elif engine.dialect.driver == "hrana":
+                from workflow_world.sql.libsql.migrations import retrying
+
+                retrying(lambda: run_on(engine))
             else:
                 run_on(engine)
     finally:

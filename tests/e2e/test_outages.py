@@ -160,7 +160,8 @@ def test_a_network_that_misbehaves(own: Own, tmp_path: Path, seed: int) -> None:
         def commits_lost() -> None:
             proxy.cut("after", 5)
             proxy.cut("before", 5)
+            proxy.cut("reset", 5)
 
         url = own.url.replace(str(own.port), str(proxy.port))
-        disasters = [proxy.cut_all, commits_lost, slow, proxy.half_open]
+        disasters = [proxy.cut_all, proxy.reset_all, commits_lost, slow, proxy.half_open]
         play(url, own.options, tmp_path, disasters, seed)

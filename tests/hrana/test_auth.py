@@ -4,19 +4,14 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import logging
 import ssl
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from servers.sqld import Signer, Sqld
+from servers.tls import Authority
 
 from workflow_world import hrana
 
@@ -128,47 +123,21 @@ def test_the_token_goes_out_as_a_bearer(connect: Connect, proxy: Proxy) -> None:
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of a private authority, for 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
-def tls_proxy(sqld: Sqld, certificate: Path) -> Iterator[Proxy]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    proxy = Proxy(sqld.host, tls=context)
+def tls_proxy(sqld: Sqld, authority: Authority) -> Iterator[Proxy]:
+    proxy = Proxy(sqld.host, tls=authority.server_side())
     yield proxy
     proxy.close()
 
 
 def test_tls_with_a_private_authority(
-    connect: Connect, tls_proxy: Proxy, certificate: Path, table: str
+    connect: Connect, tls_proxy: Proxy, authority: Authority, table: str
 ) -> None:
-    context = ssl.create_default_context(cafile=str(certificate))
+    context = ssl.create_default_context(cafile=str(authority.path))
     db = connect(f"libsql://127.0.0.1:{tls_proxy.port}", tls=context)
     with db:
         db.execute("BEGIN IMMEDIATE")
@@ -194,9 +163,9 @@ def test_a_plain_request_to_a_tls_port(connect: Connect, tls_proxy: Proxy) -> No
 
 
 def test_a_stream_is_not_followed_out_of_tls(
-    connect: Connect, tls_proxy: Proxy, certificate: Path, sqld: Sqld
+    connect: Connect, tls_proxy: Proxy, authority: Authority, sqld: Sqld
 ) -> None:
-    context = ssl.create_default_context(cafile=str(certificate))
+    context = ssl.create_default_context(cafile=str(authority.path))
     db = connect(tls_proxy.url, tls=context, auth_token=GARBAGE)
     tls_proxy.base_url = sqld.http_url
     db.execute("BEGIN")

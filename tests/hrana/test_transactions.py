@@ -98,6 +98,27 @@ def test_looking_at_a_result_sends_what_waits(connect: Connect, table: str, look
     db.rollback()
 
 
+def test_what_gives_no_result_need_not_be_asked_for_it(connect: Connect, table: str) -> None:
+    """SQLAlchemy looks at both of every statement."""
+    db = connect(write_behind=True)
+    for sql in (
+        "BEGIN IMMEDIATE",
+        f"CREATE TABLE {table}x (id)",
+        f"CREATE INDEX {table}i ON {table}x (id)",
+        f"ALTER TABLE {table}x ADD COLUMN other",
+        "SAVEPOINT one",
+        f"DROP TABLE {table}x",
+        "ROLLBACK TO one",
+    ):
+        cursor = db.execute(sql)
+        assert (cursor.description, cursor.rowcount) == (None, -1)
+    assert db.round_trips == 0
+    db.commit()
+    assert db.round_trips == 1
+    assert db.execute(f"SELECT * FROM {table}x").fetchall() == []
+    db.execute(f"DROP TABLE {table}x")
+
+
 def test_several_reads_share_a_round_trip(connect: Connect) -> None:
     db = connect(write_behind=True)
     db.execute("BEGIN")

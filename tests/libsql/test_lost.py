@@ -47,7 +47,9 @@ async def test_the_outcome_of_a_lost_commit_is_found_out(
     assert [one.message_id for one in found] == [message_id]
 
 
-@pytest.mark.parametrize("fault", ["cut", "lose", "truncate", "status 429", "status 502"])
+@pytest.mark.parametrize(
+    "fault", ["cut", "lose", "truncate", "status 408", "status 429", "status 502"]
+)
 async def test_what_is_lost_before_the_commit_is_done_again(
     far: World, proxy: Proxy, fault: str
 ) -> None:
@@ -113,6 +115,33 @@ async def test_what_nothing_proves_is_an_unknown_outcome(far: World, proxy: Prox
         await far.backend.messages.delete(message_id)
     assert caught.value.code == "UNKNOWN_OUTCOME"
     assert await far.backend.messages.get_message(message_id) is None
+
+
+async def test_commits_that_are_reset_are_found_out(
+    make_world: MakeWorld, server: Sqld, url: str
+) -> None:
+    """The connection breaks once the server was sent COMMIT, whatever it makes of it."""
+    with tcp.Proxy(server.port, commit=b'"COMMIT"') as broken:
+        world = make_world(url.replace(str(server.port), str(broken.port)))
+        await world.backend.open()
+        broken.cut("reset")
+        await create_run(world, "wrun_1")
+        broken.cut("reset")
+        await world.events.create("wrun_1", event("run_started"))
+        broken.cut("reset")
+        await world.streams.write("wrun_1", "out", b"x")
+        broken.cut("reset")
+        message_id = await world.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k")
+        assert not broken.pending
+        broken.reset_all()
+        assert [kind for kind, _ in await log_of(world, "wrun_1")] == ["run_created", "run_started"]
+        assert (await world.streams.get_info("wrun_1", "out")).tail_index == 0
+        page = await world.messages.list()
+        assert [one.message_id for one in page.data] == [message_id]
+        broken.cut("reset", 3)
+        await asyncio.gather(*(create_run(world, f"wrun_{number}") for number in range(2, 40)))
+        for number in range(2, 40):
+            assert await log_of(world, f"wrun_{number}") == [("run_created", None)]
 
 
 async def test_a_whole_batch_is_found_out(far: World, proxy: Proxy) -> None:

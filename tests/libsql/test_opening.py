@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +20,6 @@ from workflow_world.sql import migrate
 
 from .conftest import MakeWorld, Spawn
 
-ROOT = Path(__file__).resolve().parents[2]
 SECRET = "s3cret-t0ken"  # noqa: S105
 
 
@@ -199,31 +194,23 @@ async def test_eight_processes_start_on_an_empty_database(own: Sqld, spawn: Spaw
 
 
 @pytest.mark.anyio
+async def test_worlds_share_what_is_equal(url: str, make_world: MakeWorld) -> None:
+    """And closing one keeps the other working."""
+    one, two = make_world(url), make_world(url)
+    other = make_world(url, request_timeout_ms=29_000)
+    databases = [world.backend.database for world in (one, two, other)]  # type: ignore[attr-defined]
+    assert databases[0] is databases[1] is not databases[2]
+    await create_run(one, "wrun_1")
+    await one.close()
+    assert await log_of(two, "wrun_1") == [("run_created", None)]
+
+
+@pytest.mark.anyio
 async def test_two_prefixes_in_one_database(own: Sqld, make_world: MakeWorld) -> None:
     one, two = make_world(own.url, table_prefix="a_"), make_world(own.url, table_prefix="b_")
     await create_run(one, "wrun_1")
     await create_run(two, "wrun_1")
     assert await log_of(one, "wrun_1") == await log_of(two, "wrun_1")
-
-
-@pytest.mark.timeout(240)
-def test_alembic_itself(guarded: Sqld, own: Sqld, signer: Signer) -> None:
-    """Upgrade, check and downgrade; and the token of the environment."""
-    environ = {**os.environ, "WORKFLOW_TURSO_AUTH_TOKEN": signer.token()}
-
-    def alembic(url: str, *arguments: str) -> str:
-        command = [sys.executable, "-m", "alembic", "-x", f"url={url}", *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=200
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    for arguments in (("upgrade", "head"), ("check",), ("downgrade", "base")):
-        alembic(own.url, *arguments)
-    assert migrate.current(own.url, environ={}) is None
-    migrate.upgrade(own.url, environ={})
-    assert "0001 (head)" in alembic(guarded.url, "current")
 
 
 def test_the_command(own: Sqld) -> None:

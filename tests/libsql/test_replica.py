@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from postgres.helpers import QUEUE, create_run, event, log_of
 from servers.sqld import Signer, Sqld, empty_tables
 
-from workflow_world import create_world
-from workflow_world.errors import BackendError, ConfigurationError
+from workflow_world import World, create_world
+from workflow_world.errors import (
+    BackendError,
+    ConfigurationError,
+    EntityConflictError,
+    HookNotFoundError,
+)
 from workflow_world.hrana.transport import Transport
 
 from .conftest import MakeWorld
@@ -118,3 +125,67 @@ async def test_the_server_stops_and_starts(
     own.start()
     await create_run(world, "wrun_2")
     assert len((await world.runs.list()).data) == 2
+
+
+class Behind:
+    """A replica's connection that is not brought up to date any more: the fault is that nobody can
+    tell a real driver to fall behind."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def sync(self) -> None:
+        """Nothing comes."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+async def test_decisions_rest_on_the_primary_however_old_the_file_is(
+    url: str, make_world: MakeWorld, tmp_path: Path
+) -> None:
+    near = make_world(f"file:{tmp_path / 'r.db'}", sync_url=url)
+    far = make_world(url)
+    for number in (1, 2):
+        await create_run(near, f"wrun_{number}")
+    await near.events.create("wrun_2", event("step_created", "s", stepName="s", input=1))
+    await near.events.create("wrun_2", event("hook_created", "h", token="t"))  # noqa: S106
+    await near.queue(QUEUE, {"runId": "wrun_1"})
+    assert (await near.messages.stats()).counts
+    replica = near.backend.database._replica  # type: ignore[attr-defined]
+    replica._connection = Behind(replica._connection)
+
+    await far.events.create("wrun_1", event("run_completed", output=1))
+    await far.events.create("wrun_2", event("step_completed", "s", result=1))
+    await far.events.create("wrun_2", event("hook_disposed", "h"))
+    (taken,) = await claimed(far)
+    # The file knows nothing of it ...
+    runs = (await near.runs.list()).data
+    assert {run.status for run in runs} == {"pending"}
+    assert [one.status for one in (await near.messages.list()).data] == ["pending"]
+    # ... but what is decided here knows all of it.
+    for run_id, late in (
+        ("wrun_1", event("run_completed", output=2)),
+        ("wrun_1", event("run_failed", error=b"e")),
+        ("wrun_1", event("step_created", "s", stepName="s", input=1)),
+        ("wrun_2", event("step_completed", "s", result=2)),
+        ("wrun_2", event("hook_disposed", "h")),
+    ):
+        with pytest.raises((EntityConflictError, HookNotFoundError)):
+            await near.events.create(run_id, late)
+    assert (await near.events.create("wrun_2", event("run_started"))).run is not None
+    assert await claimed(near) == ()
+    # A token that is free again, and a key that is taken.
+    await near.events.create("wrun_2", event("hook_created", "again", token="t"))  # noqa: S106
+    key = {"idempotency_key": "k"}
+    assert await near.queue(QUEUE, {"n": 1}, **key) == await far.queue(QUEUE, {"n": 2}, **key)
+    assert taken.message_id not in {one.message_id for one in await claimed(near)}
+    log = [kind for kind, _ in await log_of(far, "wrun_1")]
+    assert log == ["run_created", "run_completed"]
+
+
+async def claimed(world: World) -> tuple[Any, ...]:
+    claim = await world.backend.messages.claim(
+        limit=9, lease=timedelta(seconds=60), serialize_runs=True, prefixes=None
+    )
+    return tuple(claim.messages)

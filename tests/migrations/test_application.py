@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,10 +17,13 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from servers import postgres
-from sqlalchemy import create_engine, inspect
+from servers.engines import ENGINES
+from servers.sqld import Sqld
+from sqlalchemy import Engine, create_engine, inspect
 
 from workflow_world import create_world
 from workflow_world.errors import ConfigurationError, SchemaError
+from workflow_world.hrana.dialect import engine_arguments
 from workflow_world.sql import migrate, revisions
 
 from .helpers import ROOT, TABLES, VERSION
@@ -30,24 +34,29 @@ BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (ROOT / "docs" / "alembic.md").read_text(), re.DOTALL | re.MULTILINE
 )
 IMPORTS, CONFIGURE = BLOCKS[0].split("\n\n", 1)
-REVISION = BLOCKS[1]
+REVISION, ON_LIBSQL = BLOCKS[1:]
 
-ENV = """
+ON_OTHERS = """
 import os
-from sqlalchemy import Column, MetaData, Table, Text, create_engine
+from sqlalchemy import create_engine
+
+url = os.environ["APPLICATION_URL"]
+engine = create_engine(url)
+"""
+ENV = """
+{connect}
+from sqlalchemy import Column, MetaData, Table, Text
 from alembic import context
 {imports}
 
 target_metadata = MetaData()
 Table("customers", target_metadata, Column("id", Text, primary_key=True))
-url = os.environ["APPLICATION_URL"]
 
 if context.is_offline_mode():
     context.configure(url=url, target_metadata=target_metadata)
     with context.begin_transaction():
         context.run_migrations()
 else:
-    engine = create_engine(url)
     with engine.connect() as connection:
 {configure}
         with context.begin_transaction():
@@ -80,11 +89,15 @@ def downgrade():
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=ENGINES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'w.db'}"
+        return
+    if request.param == "libsql":
+        with Sqld(tmp_path / "server") as sqld:
+            yield sqld.url
         return
     with postgres.running() as server:
         name = server.create()
@@ -99,7 +112,9 @@ def call(url: str, tmp_path: Path) -> Call:
     (scripts / "versions").mkdir(parents=True)
     (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/application\n")
     configure = textwrap.indent(CONFIGURE, " " * 8)
-    (scripts / "env.py").write_text(ENV.format(imports=IMPORTS, configure=configure))
+    connect = ON_LIBSQL if url.startswith("libsql") else ON_OTHERS
+    env = ENV.format(connect=connect, imports=IMPORTS, configure=configure)
+    (scripts / "env.py").write_text(env)
     (scripts / "script.py.mako").write_text(MAKO)
     (scripts / "versions" / "one.py").write_text(FIRST)
     (scripts / "versions" / "two.py").write_text(REVISION)
@@ -108,7 +123,8 @@ def call(url: str, tmp_path: Path) -> Call:
         done = subprocess.run(
             [sys.executable, "-m", "alembic", *arguments],
             cwd=tmp_path,
-            env=os.environ | {"APPLICATION_URL": driver_url(url)},
+            env=os.environ
+            | {"APPLICATION_URL": driver_url(url), "WORKFLOW_TURSO_DATABASE_URL": url},
             capture_output=True,
             text=True,
             timeout=200,
@@ -124,17 +140,45 @@ def driver_url(url: str) -> str:
     return url.replace("postgresql:", "postgresql+psycopg:")
 
 
+def engine_on(url: str) -> Engine:
+    if url.startswith("libsql"):
+        found, arguments = engine_arguments(url)
+        return create_engine(found, connect_args=arguments)
+    return create_engine(driver_url(url))
+
+
 def names(url: str, schema: str | None = None) -> set[str]:
-    engine = create_engine(driver_url(url))
+    engine = engine_on(url)
     try:
         return set(inspect(engine).get_table_names(schema))
     finally:
         engine.dispose()
 
 
+@pytest.mark.skipif(find_spec("libsql_experimental") is None, reason="has no wheel here")
+@pytest.mark.servers
+def test_an_engine_on_the_stock_driver(tmp_path: Path) -> None:
+    with Sqld(tmp_path / "server") as sqld:
+        engine = create_engine(f"sqlite+libsql://{sqld.host}?secure=false")
+        for step, there in (
+            (revisions.upgrade, {*OURS}),
+            (revisions.downgrade, {VERSION}),
+            (revisions.upgrade, {*OURS}),
+        ):
+            with (
+                engine.begin() as connection,
+                Operations.context(MigrationContext.configure(connection)) as op,
+            ):
+                step(op, "0001")
+            assert names(sqld.url) == there
+        engine.dispose()
+        migrate.check(sqld.url, environ={})
+        look(sqld.url)
+
+
 def run_on(url: str, use: Callable[[Operations], None]) -> None:
     """In one transaction."""
-    engine = create_engine(driver_url(url))
+    engine = engine_on(url)
     try:
         with (
             engine.begin() as connection,
@@ -191,7 +235,7 @@ def test_printed(call: Call, url: str) -> None:
     """What ``--sql`` prints makes the same tables, here and in the package's eyes."""
     printed = call("upgrade", "head", "--sql").stdout
     assert names(url) == set()
-    engine = create_engine(driver_url(url))
+    engine = engine_on(url)
     try:
         with engine.begin() as connection:
             for statement in re.split(r";\n", re.sub(r"^--.*$", "", printed, flags=re.MULTILINE)):
@@ -220,7 +264,7 @@ def test_a_prefix_and_a_schema(url: str) -> None:
 
 
 def test_tables_of_another_program_are_left_alone(url: str) -> None:
-    engine = create_engine(driver_url(url))
+    engine = engine_on(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE workflow_runs (id TEXT PRIMARY KEY)")
     engine.dispose()

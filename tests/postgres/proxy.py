@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
-from typing import Literal, Self
+from collections.abc import Callable
+from typing import Final, Literal, Self
 
-Cut = Literal["before", "after"]
+Cut = Literal["before", "after", "reset"]
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+
+
+def _reset(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        # Says nothing to the other side; a thread that waits for it would keep it open.
+        one.shutdown(socket.SHUT_RD)
+    one.close()
+
+
+def _shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
 
 
 class Proxy:
     """Forwards bytes. ``cut`` loses the connection of the next COMMIT: before the server has it,
-    or after the server has answered. ``commit`` is how one is recognised.
+    or after the server has answered; or it is reset once the server has been sent it, whatever
+    becomes of it there. ``commit`` is how one is recognised.
 
     Attributes:
         delay_s: how long all that goes to the server waits here first.
@@ -43,11 +61,14 @@ class Proxy:
         return len(self._cuts)
 
     def cut_all(self) -> None:
-        """Every connection that is open now is reset."""
-        with self._lock:
-            found = list(self._open)
-        for one in found:
+        """Every connection that is open now ends."""
+        for one in self._those_open():
             _shut(one)
+
+    def reset_all(self) -> None:
+        """Every connection that is open now is reset: who uses it next gets an error."""
+        for one in self._those_open():
+            _reset(one)
 
     def half_open(self) -> None:
         """The connections that are open now stay so, but nothing goes through them any more."""
@@ -106,7 +127,12 @@ class Proxy:
                     break
                 if cut == "after":
                     lost.set()
+                elif cut == "reset":
+                    deaf.set()  # the answer may be quicker
                 server.sendall(data)
+                if cut == "reset":
+                    self._end(client, server, how=_reset)
+                    return
         if not lost.is_set():
             self._end(client, server)
 
@@ -130,14 +156,12 @@ class Proxy:
         with self._lock:
             return self._cuts.pop(0) if self._cuts else None
 
-    def _end(self, *sockets: socket.socket) -> None:
+    def _those_open(self) -> list[socket.socket]:
+        with self._lock:
+            return list(self._open)
+
+    def _end(self, *sockets: socket.socket, how: Callable[[socket.socket], None] = _shut) -> None:
         with self._lock:
             self._open -= set(sockets)
         for one in sockets:
-            _shut(one)
-
-
-def _shut(one: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
-    one.close()
+            how(one)

@@ -20,7 +20,7 @@ from workflow_world.sql.postgres import connections, transaction
 
 from .conftest import MakeWorld, Spawn
 from .helpers import QUEUE, create_run, event, eventually, log_of
-from .proxy import Proxy
+from .proxy import Cut, Proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -41,18 +41,18 @@ async def far(make_world: MakeWorld, server: Server, name: str, proxy: Proxy) ->
     return world
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", "after", "reset"])
 async def test_the_outcome_of_a_lost_commit_is_found_out(
-    far: World, proxy: Proxy, when: str
+    far: World, proxy: Proxy, when: Cut
 ) -> None:
     """Whether the server had it or not: the caller hears of one success, and it is there once."""
-    proxy.cut(when)  # type: ignore[arg-type]
+    proxy.cut(when)
     await create_run(far, "wrun_1")
-    proxy.cut(when)  # type: ignore[arg-type]
+    proxy.cut(when)
     await far.events.create("wrun_1", event("run_started"))
-    proxy.cut(when)  # type: ignore[arg-type]
+    proxy.cut(when)
     await far.streams.write("wrun_1", "out", b"x")
-    proxy.cut(when)  # type: ignore[arg-type]
+    proxy.cut(when)
     message_id = await far.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k")
     assert proxy.pending == 0
     assert [kind for kind, _ in await log_of(far, "wrun_1")] == ["run_created", "run_started"]
@@ -63,10 +63,13 @@ async def test_the_outcome_of_a_lost_commit_is_found_out(
     assert [one.message_id for one in found] == [message_id]
 
 
-async def test_what_nothing_proves_is_an_unknown_outcome(far: World, proxy: Proxy) -> None:
+@pytest.mark.parametrize("when", ["after", "reset"])
+async def test_what_nothing_proves_is_an_unknown_outcome(
+    far: World, proxy: Proxy, when: Cut
+) -> None:
     """A deletion leaves no row to look for."""
     message_id = await far.queue(QUEUE, {"runId": "wrun_1"})
-    proxy.cut("after")
+    proxy.cut(when)
     with pytest.raises(BackendError, match="COMMIT") as caught:
         await far.backend.messages.delete(message_id)
     assert caught.value.code == "UNKNOWN_OUTCOME"
@@ -81,6 +84,7 @@ async def test_a_deletion_that_was_not_applied_is_done_again(far: World, proxy: 
 
 async def test_a_whole_batch_is_found_out(far: World, proxy: Proxy) -> None:
     proxy.cut("after", 3)
+    proxy.cut("reset", 3)
     proxy.cut("before", 3)
     await asyncio.gather(*(create_run(far, f"wrun_{number}") for number in range(40)))
     for number in range(40):
@@ -113,17 +117,19 @@ async def test_an_outcome_that_nobody_can_be_asked_for_is_unknown(
     assert len(written) <= len(unknown) + sum(isinstance(one, str) for one in done)
 
 
-async def test_all_connections_are_cut(far: World, proxy: Proxy) -> None:
+@pytest.mark.parametrize("end", ["cut_all", "reset_all"])
+async def test_all_connections_are_cut(far: World, proxy: Proxy, end: str) -> None:
     """Idle ones, too: the next write and the next read open others."""
     await create_run(far, "wrun_1")
+    end_all = getattr(proxy, end)
     for number in range(3):
-        proxy.cut_all()
+        end_all()
         await far.events.create(
             "wrun_1", event("step_created", f"s{number}", stepName="s", input=1)
         )
-        proxy.cut_all()
+        end_all()
         assert len(await log_of(far, "wrun_1")) == number + 2
-        proxy.cut_all()
+        end_all()
         assert (await far.runs.get("wrun_1")).run_id == "wrun_1"
 
 

@@ -136,7 +136,10 @@ async def test_worlds_share_what_is_equal(url: str) -> None:
     other = open_backend(url, environ={}, pool_size=2)
     assert one.database is two.database
     assert other.database is not one.database
-    for backend in (one, two, other):
+    await one.open()
+    await one.close()
+    assert await two.runs.get_run("wrun_none") is None
+    for backend in (two, other):
         await backend.close()
 
 

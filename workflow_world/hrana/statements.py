@@ -11,7 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 from .errors import InterfaceError, ProgrammingError
 from .values import Json, encode
 
-Kind: TypeAlias = Literal["begin", "commit", "rollback", "savepoint", "read", "write", "other"]
+Kind: TypeAlias = Literal[
+    "begin", "commit", "rollback", "savepoint", "read", "write", "schema", "other"
+]
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 _TOKEN: Final = re.compile(
@@ -36,6 +38,9 @@ _KINDS: Final[dict[str, Kind]] = {
     "REPLACE": "write",
     "UPDATE": "write",
     "DELETE": "write",
+    "CREATE": "schema",
+    "ALTER": "schema",
+    "DROP": "schema",
 }
 
 

@@ -70,6 +70,7 @@ class Transport:
             self._headers["authorization"] = f"Bearer {location.token}"
         self._client: httpx.HTTPTransport | None = None
         self._pid = os.getpid()
+        self._has_answered = False
         self.requests = 0
 
     def close(self) -> None:
@@ -95,9 +96,10 @@ class Transport:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             text = self._safe(str(error)) or type(error).__name__
             raise Failure(
-                f"{self._host} cannot be reached: {text}{_tls_hint(text)}",
+                f"{self._host} cannot be reached: {text}{self._hint(text)}",
                 maybe=not isinstance(error, _NEVER_SENT),
             ) from None
+        self._has_answered = True
         if response.status_code != 200:
             # A server that refuses early may be about to close the socket: not used again, for
             # the next request would get no answer at all (seen once in 250 on sqld with 401).
@@ -172,6 +174,17 @@ class Transport:
             )
         return cast("Json", found)
 
+    def _hint(self, text: str) -> str:
+        upper = text.upper()
+        if "WRONG_VERSION_NUMBER" in upper or "RECORD_LAYER" in upper:
+            return " (it does not speak TLS on this port: http://, or libsql:// with tls=0)"
+        if "CERTIFICATE_VERIFY_FAILED" in upper and ("ISSUER" in upper or "SIGNED" in upper):
+            return " (a private CA is named by SSL_CERT_FILE)"
+        is_plain = self.location.base.startswith("http:")
+        if is_plain and not self._has_answered and text.startswith("Server disconnected"):
+            return " (it may speak TLS on this port: https://, or libsql:// without tls=0)"
+        return ""
+
     # --- the client ------------------------------------------------------------------------
 
     def _exchange(self, url: str, body: bytes, timeout: float) -> httpx.Response:
@@ -223,15 +236,6 @@ class Transport:
         return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def _tls_hint(text: str) -> str:
-    upper = text.upper()
-    if "WRONG_VERSION_NUMBER" in upper or "RECORD_LAYER" in upper:
-        return " (it does not speak TLS on this port: http://, or libsql:// with tls=0)"
-    if "CERTIFICATE_VERIFY_FAILED" in upper:
-        return " (a private CA is named by SSL_CERT_FILE)"
-    return ""
-
-
 def _proxy_for(base: str) -> str | None:
     """What the environment says (``HTTPS_PROXY``, ``NO_PROXY`` …)."""
     parts = urlsplit(base)
@@ -243,5 +247,12 @@ def _proxy_for(base: str) -> str | None:
 
 @functools.lru_cache(maxsize=1)
 def _default_tls() -> ssl.SSLContext:
-    """One for all: loading the certificates costs far more than a request."""
-    return httpx.create_ssl_context()
+    """One for all: loading the certificates costs far more than a request. Raises: Failure."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        names = (name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name))
+        name = next(names, None)
+        where = "of the system" if name is None else f"in {os.environ[name]} ({name})"
+        text = f"The certificates {where} cannot be read: {error.strerror or error}"
+        raise Failure(text, maybe=False) from None

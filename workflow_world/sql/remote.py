@@ -47,6 +47,11 @@ class RemoteSession(ProvingSession):
             yield from part
             locks = ()
 
+    def undone(self, proof: Read | None) -> None:
+        """All since ``proof`` was the proof is undone."""
+        self._ahead.clear()
+        self.proof = proof
+
     def run_job(self, job: Job[Any]) -> None:
         self._ahead = self._of_jobs.pop(id(job), {})
         job.run(self)

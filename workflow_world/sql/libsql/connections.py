@@ -62,8 +62,10 @@ class Connections:
 
 
 def engine_on(location: Location) -> Engine:
-    """For migrations: a connection for each use, and transactions that begin as ours do."""
+    """For migrations: a connection for each use, and transactions that begin as ours do. What
+    makes tables travels together: for as long as a migration takes, nobody else can write."""
     url, arguments = engine_arguments(location.base, auth_token=location.token)
+    arguments["write_behind"] = True
     engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
 
     @event.listens_for(engine, "begin")

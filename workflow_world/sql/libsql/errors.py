@@ -13,10 +13,8 @@ from ..outages import UNKNOWN_OUTCOME, Unreachable
 _TOO_MANY: Final = "RESPONSE_TOO_LARGE"
 _BUSY: Final = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _REFUSED: Final = (401, 403)
-_FINAL: Final = (401, 403, 404, 413)
-"""Answers that another attempt would get again, whatever else was lost with them."""
 _TOO_LARGE: Final = 413
-_THROTTLED: Final = 429
+_LATER: Final = (408, 429)
 _ABOUT_THE_BATCH: Final = 400
 
 _HINTS: Final = {
@@ -29,9 +27,9 @@ def is_passing(error: BaseException) -> bool:
     """Whether the transaction is undone, and may simply be run again."""
     if not isinstance(error, hrana.Error) or isinstance(error, hrana.UnknownOutcomeError):
         return False
-    if error.http_status in _FINAL or 300 <= (error.http_status or 0) < 400:
+    if _is_final(error):
         return False
-    return error.disconnected or error.http_status == _THROTTLED or error.code in _BUSY
+    return error.disconnected or error.http_status in _LATER or error.code in _BUSY
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -39,7 +37,13 @@ def is_refusal(error: BaseException) -> bool:
     original = getattr(error, "orig", None) or error
     if not isinstance(original, hrana.Error) or isinstance(original, hrana.UnknownOutcomeError):
         return False
-    return original.http_status not in (None, 200, _ABOUT_THE_BATCH, _TOO_LARGE)
+    return _is_final(original) and original.http_status != _TOO_LARGE
+
+
+def _is_final(error: hrana.Error) -> bool:
+    """Whether another attempt would get the same answer, whatever else was lost with this one."""
+    status = error.http_status or 0
+    return 300 <= status < 500 and status not in (_ABOUT_THE_BATCH, *_LATER)
 
 
 def is_too_many(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy.engine import Engine
 
+from ... import hrana
 from ..migrate import HEAD, bring_up_to_date, check_version, version_of
 from .errors import is_passing
 
@@ -30,11 +31,13 @@ def bring_up(engine: Engine, prefix: str, revision: str, *, migrate: bool) -> No
             return
     # Before the lock is taken: others may wait for it five seconds, and then take it away.
     importlib.import_module("alembic.command")
-    retrying(lambda: bring_up_to_date(engine, prefix, revision))
+    retrying(lambda: bring_up_to_date(engine, prefix, revision), whatever_became_of_it=True)
 
 
-def retrying(migrate: Callable[[], None]) -> None:
-    """Again when the lock was lost to another process that makes the same thing."""
+def retrying(migrate: Callable[[], None], *, whatever_became_of_it: bool = False) -> None:
+    """Again when the lock was lost to another process that makes the same thing, and when the
+    answer to a COMMIT was: who has the lock next finds what became of it. That is for what may
+    be done twice; a step down may not."""
     deadline = time.monotonic() + _GIVE_UP_S
     while True:
         try:
@@ -42,6 +45,8 @@ def retrying(migrate: Callable[[], None]) -> None:
             return
         except Exception as error:
             original = getattr(error, "orig", None) or error
-            if not is_passing(original) or time.monotonic() > deadline:
+            unknown = isinstance(original, hrana.UnknownOutcomeError)
+            is_safe = is_passing(original) or (unknown and whatever_became_of_it)
+            if not is_safe or time.monotonic() > deadline:
                 raise
         time.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311

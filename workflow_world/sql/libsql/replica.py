@@ -34,6 +34,10 @@ _MARK: Final = "-client_wal_index"
 """Ends the name of the file that the driver keeps beside a replica."""
 
 
+_BEGIN: Final = "BEGIN READONLY"
+"""The driver has any other transaction run by the primary, and each statement of it too."""
+
+
 class ReplicaDatabase(LibsqlDatabase):
     """See ``LibsqlDatabase``; ``path`` is the replica's file.
 
@@ -137,7 +141,7 @@ class _Replica:
     def _look(self, jobs: Sequence[Job[Any]]) -> None:
         connection = self._connection
         connection.sync()
-        connection.execute("BEGIN")
+        connection.execute(_BEGIN)
         try:
             session = Session(_Cursor(connection), self._dialect, self._clock.now)
             for job in jobs:

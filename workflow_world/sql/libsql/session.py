@@ -68,8 +68,7 @@ class LibsqlSession(RemoteSession):
     def undo(self, proof: Read | None) -> None:
         """All since the savepoint, which stays. ``proof`` was the proof then."""
         self._connection.execute("ROLLBACK TO one")
-        self._ahead.clear()
-        self.proof = proof
+        self.undone(proof)
 
     def flush(self) -> None:
         """Send what waits. Raises: the error of the first statement that failed."""

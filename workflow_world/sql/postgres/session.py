@@ -73,10 +73,9 @@ class PostgresSession(RemoteSession):
             self._answers([])
 
     def undone(self, proof: Read | None) -> None:
-        """All since ``proof`` was the proof is undone: what still waits of it, too."""
+        """What still waits of it, too."""
         self._waiting.drop()
-        self._ahead.clear()
-        self.proof = proof
+        super().undone(proof)
 
     def end(self, statements: Sequence[str]) -> str:
         """What waits, and then these; none of them is run when one before it fails.

@@ -302,15 +302,26 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "tests/sql/test_bad_input.py::test_a_newer_schema",
             "tests/migrations/test_migrate.py::"
             "test_an_older_schema_is_refused_without_auto_migrate_and_upgraded_with",
+            "tests/postgres/test_schema.py::test_eight_processes_start_on_an_empty_database",
+            "tests/postgres/test_schema.py::test_an_older_schema",
+            "tests/postgres/test_schema.py::test_a_newer_schema",
+            "tests/libsql/test_opening.py::test_eight_processes_start_on_an_empty_database",
+            "tests/libsql/test_opening.py::test_an_older_and_a_newer_schema",
+            "tests/migrations/test_killed.py::"
+            "test_whoever_comes_after_a_dead_migration_completes_it",
         ),
         "B189": (
             "tests/cli/test_database.py::test_creates_the_schema_and_can_be_repeated",
             "tests/cli/test_database.py::test_bad_urls_are_one_line",
             "tests/cli/test_database.py::test_a_password_is_not_shown",
+            "tests/postgres/test_commands.py::test_commands_find_the_tables_where_they_are",
+            "tests/libsql/test_opening.py::test_the_command",
         ),
         "B190": (
             "tests/sql/test_opening.py::test_two_worlds_with_one_url_share_a_pool",
             "tests/sql/test_opening.py::test_closing_one_keeps_the_other_working",
+            "tests/postgres/test_opening.py::test_worlds_share_what_is_equal",
+            "tests/libsql/test_opening.py::test_worlds_share_what_is_equal",
         ),
         "B191": (
             "tests/sql/test_connections.py::test_every_connection_has_the_pragmas",
@@ -318,20 +329,31 @@ ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "B192": (
             "tests/e2e/test_flows.py::test_the_flow_plays_to_its_end",
+            "tests/libsql/test_sdk.py::test_the_flow_plays_to_its_end",
             "tests/vercel/test_sdk_install.py::test_install",
         ),
-        "B193": ("tests/e2e/test_flows.py::test_the_flow_plays_to_its_end",),
+        "B193": (
+            "tests/e2e/test_flows.py::test_the_flow_plays_to_its_end",
+            "tests/libsql/test_sdk.py::test_the_flow_plays_to_its_end",
+        ),
         "B194": ("tests/e2e/test_kill.py::test_killed_workers_lose_nothing",),
         "B195": (
             "tests/vercel/test_sdk_errors.py::test_an_error_is_both",
             "tests/vercel/test_sdk_errors.py::test_every_error_class_has_a_sample",
             "tests/vercel/test_sdk_errors.py::TestThroughTheAdapter::test_missing_things",
             "tests/vercel/test_sdk_errors.py::TestThroughTheAdapter::test_conflicts",
+            "tests/postgres/test_opening.py::test_servers_that_cannot_be_used",
+            "tests/postgres/test_timeouts.py::test_what_is_held_up_for_too_long",
+            "tests/libsql/test_opening.py::test_a_refused_token_is_one_clear_error",
+            "tests/libsql/test_lost.py::"
+            "test_a_server_that_is_away_is_one_clear_error_and_comes_back",
         ),
         "B196": (
             "tests/sql/test_options.py::test_secrets_are_never_shown",
             "tests/sql/test_options.py::test_repr_shows_no_url",
             "tests/cli/test_database.py::test_a_password_is_not_shown",
+            "tests/postgres/test_opening.py::test_urls_that_are_none",
+            "tests/postgres/test_opening.py::test_servers_that_cannot_be_used",
         ),
         "B203": ("tests/vercel/test_sdk_models.py::TestUnrepresentable",),
     }
@@ -350,6 +372,9 @@ BACKENDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What ``tests/conformance/test_NAME.py`` runs the suite on, as a URL to ask for capabilities."""
 
+ENGINES: Final = ("sqlite", "postgres", "libsql")
+"""Those that tests outside the suite have as a parameter; as ``ENGINES`` all of them."""
+
 IN_PART: Final[Mapping[str, str]] = MappingProxyType(
     {
         "libsql-auth": "it is libsql with a token in each request. "
@@ -367,11 +392,12 @@ FOLDERS: Final[Mapping[str, str]] = MappingProxyType(
         "e2e": "sqlite",
         "libsql": "libsql",
         "migrations": "sqlite",
+        "postgres": "postgres",
         "sql": "sqlite",
         "vercel": "memory",
     }
 )
-"""The backend that the tests of a folder under ``tests/`` run on."""
+"""The backend that the tests of a folder under ``tests/`` run on, unless it is a parameter."""
 
 
 def sections() -> dict[str, dict[str, str]]:

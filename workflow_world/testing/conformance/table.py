@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ...factory import create_world
-from .checklist import BACKENDS, ELSEWHERE, FOLDERS, IN_PART, UNPROVED, sections
+from .checklist import BACKENDS, ELSEWHERE, ENGINES, FOLDERS, IN_PART, UNPROVED, sections
 
 PAGE: Final = Path("docs/conformance.md")
 _SUITE: Final = Path("workflow_world/testing/conformance")
@@ -172,9 +172,14 @@ def _modules_of_the_suite(root: Path) -> list[str]:
     ]
 
 
+@cache
+def _body(path: Path) -> list[ast.stmt]:
+    return ast.parse(path.read_text("utf-8")).body
+
+
 def _tests_of(path: Path) -> Iterator[tuple[str, Function]]:
     """Test functions and test methods, with the name that follows ``::`` in a node id."""
-    for node in ast.parse(path.read_text("utf-8")).body:
+    for node in _body(path):
         if isinstance(node, Function) and node.name.startswith("test_"):
             yield node.name, node
         elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
@@ -184,9 +189,10 @@ def _tests_of(path: Path) -> Iterator[tuple[str, Function]]:
 
 
 def _proof(root: Path, path: Path, name: str, function: Function | None) -> Proof:
-    path = path.relative_to(root)
+    file, path = path, path.relative_to(root)
     if path.parent != _SUITE:
-        return Proof(path=path, name=name, backends=(FOLDERS[path.parts[1]],))
+        engines = () if function is None else _engines(file, function)
+        return Proof(path=path, name=name, backends=engines or (FOLDERS[path.parts[1]],))
     needs = {
         str(call.args[1].value)
         for call in (() if function is None else ast.walk(function))
@@ -201,6 +207,24 @@ def _proof(root: Path, path: Path, name: str, function: Function | None) -> Proo
         if path.stem in chosen and all(_has(backend, need) for need in needs)
     )
     return Proof(path=path, name=name, backends=tuple(able))
+
+
+def _engines(path: Path, function: Function) -> tuple[str, ...]:
+    """The engines that are a parameter of the test, given there or by a list of the module."""
+    lists: dict[str, ast.AST] = {
+        target.id: node.value
+        for node in _body(path)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found = set[object]()
+    for decorator in function.decorator_list:
+        names = {node.id for node in ast.walk(decorator) if isinstance(node, ast.Name)}
+        found.update(ENGINES if "ENGINES" in names else ())
+        for part in (decorator, *(lists[name] for name in names & lists.keys())):
+            found.update(node.value for node in ast.walk(part) if isinstance(node, ast.Constant))
+    return tuple(engine for engine in ENGINES if engine in found)
 
 
 def _listed(root: Path, node_id: str) -> Proof:

@@ -1,0 +1,83 @@
+"""Our own time limits: what is held up for longer ends as one clear error, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import psycopg
+import pytest
+from servers.postgres import Server
+
+from workflow_world import World
+from workflow_world.errors import BackendError
+
+from .conftest import MakeWorld
+from .helpers import QUEUE, create_run, event, log_of
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = {
+    "statement_timeout_ms": {"statement_timeout_ms": 300, "lock_timeout_ms": 60_000},
+    "lock_timeout_ms": {"statement_timeout_ms": 60_000, "lock_timeout_ms": 300},
+}
+HELD_UP: dict[str, Callable[[World], Awaitable[object]]] = {
+    "an event": lambda world: world.events.create("wrun_1", event("run_started")),
+    "a message": lambda world: world.queue(QUEUE, {"runId": "wrun_1"}),
+    "a chunk": lambda world: world.streams.write("wrun_1", "out", b"x"),
+    "a list": lambda world: world.runs.list(),
+    "a row": lambda world: world.runs.get("wrun_1"),
+    "a log": lambda world: world.events.list("wrun_1"),
+}
+TABLES = "workflow_runs, workflow_events, queue_messages, stream_chunks"
+
+
+def backends(server: Server, name: str) -> set[int]:
+    """The server's processes for our connections."""
+    sql = f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
+    ours = f"{sql} AND application_name = 'workflow-world'"
+    return {pid for (pid,) in server.execute(ours)}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("pooler", [False, True], ids=["direct", "pooler"])
+@pytest.mark.parametrize("what", HELD_UP)
+async def test_what_is_held_up_for_too_long(
+    make_world: MakeWorld, server: Server, name: str, url: str, what: str, pooler: bool, limit: str
+) -> None:
+    """The same connection works afterwards, and what was refused was not written."""
+    world = make_world(**LIMITS[limit], pool_size=1, transaction_pooler=pooler, notifications=False)
+    await create_run(world, "wrun_1")
+    before = backends(server, name)
+    with psycopg.connect(url) as rival:
+        rival.execute(f"LOCK TABLE {TABLES} IN ACCESS EXCLUSIVE MODE".encode())
+        with pytest.raises(BackendError, match=f"timeout.*{limit}") as caught:
+            await HELD_UP[what](world)
+        assert "\n" not in str(caught.value)
+    assert await log_of(world, "wrun_1") == [("run_created", None)]
+    assert (await world.messages.stats()).counts == {}
+    assert (await world.streams.get_info("wrun_1", "out")).tail_index == -1
+    await HELD_UP[what](world)
+    assert backends(server, name) == before
+    assert len(before) == 1
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_the_neighbours_of_what_is_held_up_are_written(
+    make_world: MakeWorld, url: str, limit: str
+) -> None:
+    world = make_world(**LIMITS[limit], pool_size=1)
+    for number in range(5):
+        await create_run(world, f"wrun_{number}")
+    with psycopg.connect(url) as rival:
+        rival.execute("SELECT 1 FROM workflow_runs WHERE run_id = 'wrun_2' FOR UPDATE")
+        started = (
+            world.events.create(f"wrun_{number}", event("run_started")) for number in range(5)
+        )
+        done = await asyncio.gather(*started, return_exceptions=True)
+    assert [isinstance(one, BackendError) for one in done] == [False, False, True, False, False]
+    assert limit in str(done[2])
+    for number in range(5):
+        kinds = [kind for kind, _ in await log_of(world, f"wrun_{number}")]
+        assert kinds == ["run_created", "run_started"][: 1 if number == 2 else 2]
+    await world.events.create("wrun_2", event("run_started"))
