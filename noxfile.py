@@ -69,6 +69,7 @@ def chaos(session: nox.Session) -> None:
     parser.add_argument("--steps", type=int, default=1_000_000, help="of the simulation")
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--outages", type=int, default=180, help="seconds")
+    parser.add_argument("--commits", type=int, default=1000, help="lost, on each server")
     parser.add_argument("--crowd", type=int, default=60, help="seconds")
     parser.add_argument("--rounds", type=int, default=100, help="of zombies and of first starts")
     wanted = parser.parse_args(session.posargs)
@@ -79,6 +80,7 @@ def chaos(session: nox.Session) -> None:
         "SIMULATION_STEPS": str(wanted.steps),
         "CHAOS_OPERATIONS": str(wanted.operations),
         "CHAOS_OUTAGES_S": str(wanted.outages),
+        "CHAOS_COMMITS": str(wanted.commits),
         "CHAOS_CROWD_S": str(wanted.crowd),
         "CHAOS_LONG": "1",
         "CHAOS_POINTS": "all",

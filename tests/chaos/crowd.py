@@ -1,5 +1,8 @@
 """One process of a crowd: ``crowd.py URL NAME CALLERS SECONDS``. Its callers write as fast as they
-can, each runs of its own and all of them one shared stream; then it says how many rows it made."""
+can, each runs of its own and all of them one shared stream; then it says how many rows it made.
+
+With 0 seconds it goes on until its input ends.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +52,22 @@ async def main(url: str, name: str, callers: int, seconds: float) -> None:
         await world.runs.list()
         print("ready", flush=True)  # noqa: T201
         await asyncio.to_thread(sys.stdin.readline)
-        end = time.monotonic() + seconds
+        end, told = time.monotonic() + seconds, asyncio.Event()
+
+        async def until_told() -> None:
+            await asyncio.to_thread(sys.stdin.readline)
+            told.set()
+
+        def goes_on() -> bool:
+            return time.monotonic() < end if seconds else not told.is_set()
 
         async def call(caller: int) -> None:
             number = 0
-            while time.monotonic() < end:
+            while goes_on():
                 await one_run(world, f"wrun_{name}_{caller}_{number}", made)
                 number += 1
 
-        await asyncio.gather(*map(call, range(callers)))
+        await asyncio.gather(until_told(), *map(call, range(callers)))
         print(json.dumps(made), flush=True)  # noqa: T201
     finally:
         await world.close()

@@ -27,9 +27,9 @@ SECONDS = float(os.environ.get("CHAOS_CROWD_S", "3"))
 
 
 @contextlib.contextmanager
-def process(url: str, name: str) -> Generator[Any]:
+def process(url: str, name: str, callers: int, seconds: float) -> Generator[Any]:
     started = subprocess.Popen(  # our own script
-        [sys.executable, CROWD, url, name, str(CALLERS), str(SECONDS)],
+        [sys.executable, CROWD, url, name, str(callers), str(seconds)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,17 +48,16 @@ def process(url: str, name: str) -> Generator[Any]:
 async def test_every_row_of_a_crowd_is_there(engines: Running, engine: str) -> None:
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(engines(engine).database())
-        crowd = [stack.enter_context(process(url, str(number))) for number in range(PROCESSES)]
+        crowd = [
+            stack.enter_context(process(url, str(number), CALLERS, SECONDS))
+            for number in range(PROCESSES)
+        ]
         for one in crowd:
             assert one.stdout.readline() == "ready\n", one.communicate()[1]
         for one in crowd:
             one.stdin.write("go\n")
             one.stdin.flush()
-        made = Counter[str]()
-        for one in crowd:
-            out, err = one.communicate()
-            assert (one.returncode, err) == (0, ""), err[-4000:]
-            made.update(json.loads(out))
+        made = finished(crowd)
         assert made["workflow_runs"] >= PROCESSES * CALLERS
         assert rows(url, made) == made
         world = create_world(url)
@@ -70,6 +69,19 @@ async def test_every_row_of_a_crowd_is_there(engines: Running, engine: str) -> N
         finally:
             await world.close()
     print(dict(made))  # noqa: T201
+
+
+def finished(crowd: list[Any]) -> Counter[str]:
+    """Their input ends. Returns: how many rows they made of each kind."""
+    made = Counter[str]()
+    for one in crowd:
+        one.stdin.close()
+        one.stdin = None
+    for one in crowd:
+        out, err = one.communicate()
+        assert (one.returncode, err) == (0, ""), err[-4000:]
+        made.update(json.loads(out))
+    return made
 
 
 def rows(url: str, made: Counter[str]) -> dict[str, int]:

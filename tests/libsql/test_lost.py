@@ -47,6 +47,15 @@ async def test_the_outcome_of_a_lost_commit_is_found_out(
     assert [one.message_id for one in found] == [message_id]
 
 
+@pytest.mark.parametrize("fault", ["cut", "lose"])
+async def test_a_commit_of_nothing_may_be_lost(far: World, proxy: Proxy, fault: str) -> None:
+    """The key is held already: nothing was written, so there is nothing to be in doubt about."""
+    first = await far.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k")
+    proxy.faults.extend(("pass", fault))  # type: ignore[arg-type]
+    assert await far.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k") == first
+    assert not proxy.faults
+
+
 @pytest.mark.parametrize(
     "fault", ["cut", "lose", "truncate", "status 408", "status 429", "status 502"]
 )

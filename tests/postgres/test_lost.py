@@ -63,6 +63,15 @@ async def test_the_outcome_of_a_lost_commit_is_found_out(
     assert [one.message_id for one in found] == [message_id]
 
 
+@pytest.mark.parametrize("when", ["before", "after", "reset"])
+async def test_a_commit_of_nothing_may_be_lost(far: World, proxy: Proxy, when: Cut) -> None:
+    """The key is held already: nothing was written, so there is nothing to be in doubt about."""
+    first = await far.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k")
+    proxy.cut(when)
+    assert await far.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k") == first
+    assert proxy.pending == 0
+
+
 @pytest.mark.parametrize("when", ["after", "reset"])
 async def test_what_nothing_proves_is_an_unknown_outcome(
     far: World, proxy: Proxy, when: Cut

@@ -212,13 +212,15 @@ class ProvingSession(Session):
 
     Attributes:
         proof: a statement with its values that finds a row if the transaction was committed.
+        wrote: anything was to be written; else nothing is lost with the transaction.
     """
 
-    __slots__ = ("proof",)
+    __slots__ = ("proof", "wrote")
 
     def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
         super().__init__(cursor, dialect, now)
         self.proof: Read | None = None
+        self.wrote = False
 
     def prove(self, statement: Statement, **values: Any) -> None:
         if self.proof is None:

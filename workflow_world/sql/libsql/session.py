@@ -123,6 +123,7 @@ class LibsqlSession(RemoteSession):
         **more: Any,
     ) -> None:
         self._ahead.clear()
+        self.wrote = True
         faults.point(statement.before)
         self._execute(statement, values or more)
         faults.point(statement.after)

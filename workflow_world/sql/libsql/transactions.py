@@ -92,7 +92,8 @@ class Transactions:
                 return result
             except hrana.UnknownOutcomeError as error:
                 lost = error
-        self._find_out(session.proof, lost)
+        if session.wrote:
+            self._find_out(session.proof, lost)
         return result
 
     def _begin(self, connection: hrana.Connection, begin: str, careful: bool) -> LibsqlSession:

@@ -95,6 +95,7 @@ class PostgresSession(RemoteSession):
         **more: Any,
     ) -> int:
         self._ahead.clear()
+        self.wrote = True
         faults.point(statement.before)
         (answer,) = self._answers([self._sets.one(statement, values or more)])
         faults.point(statement.after)
@@ -120,6 +121,7 @@ class PostgresSession(RemoteSession):
         self, statement: Statement, values: Mapping[str, Any] | tuple[Any, ...], *, bold: bool
     ) -> None:
         self._ahead.clear()
+        self.wrote = True
         faults.point(statement.before)
         self._waiting.add(statement, values, bold=bold)
         faults.point(statement.after)

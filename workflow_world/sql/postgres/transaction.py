@@ -116,7 +116,8 @@ class Transactions:
         except psycopg.Error as error:
             if not is_lost(error, connection):
                 raise  # the server answered, and committed nothing
-            self._find_out(transaction, error)
+            if session.wrote:
+                self._find_out(transaction, error)
             return
         if outcome != "COMMIT":
             raise BackendError("Postgres: the transaction was undone; nothing was written")
