@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ending import dying, terminating
+from ending import dying, parked, terminating
 from holding import hard, skewed
 from racing import claims, joining, races
 
@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "joining": joining,
     "dying": dying,
     "terminating": terminating,
+    "parked": parked,
     "skewed": skewed,
     "hard": hard,
 }

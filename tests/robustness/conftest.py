@@ -1,4 +1,4 @@
-"""The same test on a SQLite file and on a Postgres server, and nothing left behind."""
+"""The same test on a SQLite file and on servers, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import pytest
 from servers import postgres
+from servers.engines import ENGINES
+from servers.sqld import Sqld, empty_tables
 
 from workflow_world import World, create_world
 from workflow_world.sql import migrate
@@ -70,7 +72,20 @@ def postgres_url(server: postgres.Server, template: str) -> Iterator[str]:
     server.drop(name)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqld]:
+    with Sqld(tmp_path_factory.mktemp("sqld")) as found:
+        migrate.upgrade(found.url, environ={})
+        yield found
+
+
+@pytest.fixture
+def libsql_url(sqld: Sqld) -> str:
+    empty_tables(sqld.url)
+    return sqld.url
+
+
+@pytest.fixture(params=ENGINES)
 def url(request: pytest.FixtureRequest) -> str:
     """A database with our tables on each engine in turn."""
     found: str = request.getfixturevalue(f"{request.param}_url")

@@ -124,3 +124,23 @@ def terminating(url: str, folder: str, rounds: str, grace: str) -> dict[str, obj
         busy.unlink(missing_ok=True)
     Child(lambda: serve_until_signal(url, float(grace), None)).end()
     return {"longest": longest, "kept": kept, "runs": SLOW + ARRIVE * int(rounds)}
+
+
+async def serve_parked(url: str) -> None:
+    """A worker that looks for forgotten runs all the time, and says when it has begun to; a run
+    that it is sent has ended. Until it is killed."""
+    world = create_world(url, recovery_grace_ms=0, recovery_interval_ms=10, poll_interval_ms=20)
+
+    async def handler(message: object, **about: object) -> None:
+        assert isinstance(message, dict)
+        await world.events.create(message["runId"], event("run_completed", output=b""))
+
+    world.create_queue_handler(FLOWS, handler)
+    async with world:
+        await world._worker._upkeep.sweep(at_start=True)
+        print("ready", flush=True)  # noqa: T201
+        await asyncio.Event().wait()
+
+
+def parked(url: str) -> None:
+    asyncio.run(serve_parked(url))

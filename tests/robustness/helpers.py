@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from servers.children import ChildProcess
 from sqlalchemy import Connection
 
@@ -22,8 +23,16 @@ LONG: Final = bool(os.environ.get("CHAOS_LONG"))
 PATIENCE_S: Final = 1800 if LONG else int(os.environ.get("CHAOS_PATIENCE_S", "200"))
 """How long a test waits for what must happen. Only a failing test waits so long."""
 
+not_on_libsql = pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+"""What a libSQL server does not count, what has a test of its own there, and what takes long."""
+
 FLOWS, STEPS = "__wkf_workflow_", "__wkf_step_"
 FLOW, STEP = FLOWS + "w", STEPS + "s"
+
+
+def engine_of(url: str) -> str:
+    """One of ``servers.engines.ENGINES``."""
+    return {"file": "sqlite", "postgresql": "postgres", "libsql": "libsql"}[url.partition(":")[0]]
 
 
 def event(kind: str, key: str | None = None, **data: object) -> dict[str, object]:

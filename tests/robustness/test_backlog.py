@@ -1,4 +1,4 @@
-"""A deep backlog: a message costs what it costs in a short queue, counted by the database."""
+"""A deep backlog: a message costs what it costs in a short queue, not_on_libsql by the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workflow_world.core.values import to_ms
 from workflow_world.ids import new_id
 
 from .conftest import MakeWorld
-from .helpers import FLOW, FLOWS, LONG, STEPS, sql_on
+from .helpers import FLOW, FLOWS, LONG, STEPS, not_on_libsql, sql_on
 from .spent import spent
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +79,7 @@ async def deliver(world: World) -> None:
     )
 
 
+@not_on_libsql
 async def test_a_message_costs_the_same_in_a_deep_backlog(
     request: pytest.FixtureRequest, url: str, make_world: MakeWorld
 ) -> None:

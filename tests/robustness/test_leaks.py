@@ -13,7 +13,7 @@ import pytest
 from workflow_world import World
 
 from .conftest import MakeWorld
-from .helpers import FLOW, FLOWS, LONG, event
+from .helpers import FLOW, FLOWS, LONG, event, not_on_libsql
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +80,7 @@ async def work(world: World, first: int, runs: int, reads: int) -> None:
         await asyncio.gather(*map(read, range(start, start + 50)))
 
 
+@not_on_libsql
 @pytest.mark.timeout(14_400 if LONG else 300)
 async def test_runs_and_reads_leave_nothing_behind(url: str, make_world: MakeWorld) -> None:
     world = make_world(url, completed_retention_s=0, idempotency_ttl_ms=0)

@@ -1,6 +1,6 @@
 """A run with as many events as the SDK allows: what is read of its log costs what is new of it.
 
-Everything is counted by the database itself, so that no machine is too slow for it.
+Everything is not_on_libsql by the database itself, so that no machine is too slow for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workflow_world.core.events import SLOT_IDS_SPEC_VERSION
 from workflow_world.sql.log_cache import LogCache
 
 from .conftest import MakeWorld
-from .helpers import event, sql_on
+from .helpers import event, not_on_libsql, sql_on
 from .spent import Spent, spent
 
 pytestmark = pytest.mark.anyio
@@ -102,6 +102,7 @@ async def whole(world: World) -> int:
         cursor = page.cursor
 
 
+@not_on_libsql
 async def test_a_log_of_25_000_events(opened: Opened, make_world: MakeWorld, url: str) -> None:
     maker = make_world(url)
     await fill(maker, url, "wrun_short", SHORT)

@@ -6,11 +6,12 @@ import asyncio
 from collections import Counter
 
 import pytest
+from servers.engines import APART
 
 from workflow_world.signals import Hub
 
 from .conftest import MakeWorld
-from .helpers import LONG, until
+from .helpers import LONG, engine_of, until
 from .side import Side, go
 
 pytestmark = pytest.mark.anyio
@@ -39,8 +40,7 @@ async def test_all_work_is_done_without_a_single_wake_up(
 ) -> None:
     """By a worker whose slots are all taken again and again, for a client with a handle of its
     own that waits for ends and reads streams."""
-    apart = {"pool_size": 3} if url.startswith("postgresql:") else {"synchronous": "normal"}
-    client = make_world(url, **apart)
+    client = make_world(url, **APART[engine_of(url)])
     side = Side(make_world(url, concurrency=2, poll_interval_ms=20), "it", client=client)
     numbers = range(RUNS)
 

@@ -15,7 +15,7 @@ from workflow_world import PayloadTooLargeError, World
 from workflow_world.check import check
 
 from .conftest import MakeWorld, Spawn
-from .helpers import FLOW, FLOWS, LONG, create_run, event, until
+from .helpers import FLOW, FLOWS, LONG, create_run, event, not_on_libsql, until
 from .oversize import RUN, content, step
 from .spent import deserted
 
@@ -31,6 +31,7 @@ async def begin(world: World) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@not_on_libsql
 async def test_it_comes_back_byte_for_byte(url: str, make_world: MakeWorld, size: int) -> None:
     """A step's result, a message's body and a chunk, read by a World whose caches are empty."""
     writer, reader = make_world(url), make_world(url)
@@ -61,6 +62,7 @@ async def test_it_comes_back_byte_for_byte(url: str, make_world: MakeWorld, size
     assert live == ([content(size, 1)] if size else [])
 
 
+@not_on_libsql
 async def test_what_is_over_the_limit_is_refused_and_its_neighbours_are_not(
     url: str, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +107,7 @@ async def test_what_is_over_the_limit_is_refused_and_its_neighbours_are_not(
     assert not (await check(world)).findings
 
 
+@not_on_libsql
 async def test_a_process_killed_in_a_large_write_leaves_all_of_it_or_nothing(
     request: pytest.FixtureRequest, url: str, make_world: MakeWorld, spawn: Spawn, seed: int
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from workflow_world.check import check
 
 from .conftest import MakeWorld, Spawn
-from .helpers import FLOW, LONG
+from .helpers import FLOW, LONG, not_on_libsql
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +37,7 @@ async def test_workers_whose_clocks_are_wrong_keep_to_the_servers(
     assert second - first >= 0.8, began
 
 
+@not_on_libsql
 async def test_a_step_three_leases_long_runs_once(url: str, spawn: Spawn, tmp_path: Path) -> None:
     """One that computes and one that blocks, while another worker waits to take over."""
     count = 50 if LONG else 2
@@ -44,6 +45,7 @@ async def test_a_step_three_leases_long_runs_once(url: str, spawn: Spawn, tmp_pa
     assert found == {"executed": count, "deliveries": count}
 
 
+@not_on_libsql
 async def test_a_handler_that_ends_its_process_fails_its_run(
     url: str, spawn: Spawn, make_world: MakeWorld
 ) -> None:
@@ -56,6 +58,7 @@ async def test_a_handler_that_ends_its_process_fails_its_run(
     assert "4 deliveries that never came to an end" in str(message.last_error)
 
 
+@not_on_libsql
 async def test_sigterm_under_load_gives_everything_back(
     url: str, spawn: Spawn, make_world: MakeWorld, tmp_path: Path
 ) -> None:

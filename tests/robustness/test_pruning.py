@@ -19,7 +19,7 @@ from workflow_world import (
 from workflow_world.check import check
 
 from .conftest import MakeWorld, Spawn
-from .helpers import FLOW, FLOWS, LONG, STEP, STEPS, event, until
+from .helpers import FLOW, FLOWS, LONG, STEP, STEPS, event, not_on_libsql, until
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +115,7 @@ class Application:
             await self.world.events.create(run_id, event(kind, key, **data))
 
 
+@not_on_libsql
 @pytest.mark.timeout(7_200 if LONG else 300)
 async def test_pruners_that_die_touch_nothing_alive_and_leave_no_orphan(
     url: str, make_world: MakeWorld, spawn: Spawn, seed: int

@@ -16,7 +16,7 @@ from workflow_world import HookNotFoundError, World, WorldError
 from workflow_world.core.fold import fold
 
 from .conftest import MakeWorld, Spawn
-from .helpers import FLOWS, LONG, create_run, event
+from .helpers import FLOWS, LONG, PATIENCE_S, create_run, engine_of, event, not_on_libsql
 
 pytestmark = pytest.mark.anyio
 
@@ -63,8 +63,8 @@ async def test_a_resume_against_a_disposal_against_the_end(
 ) -> None:
     """And against another run that wants the token. Whatever comes first, nothing is written behind
     what it ended, and the token has one holder."""
-    chance, engine = random.Random(seed), "sqlite" if url.startswith("file:") else "postgres"  # noqa: S311
-    first, second = make_world(url), make_world(url, **APART[engine])
+    chance = random.Random(seed)  # noqa: S311
+    first, second = make_world(url), make_world(url, **APART[engine_of(url)])
     assert first.backend is not second.backend
     rounds, at_once = (10_000, 50) if LONG else (60, 20)
     for start in range(0, rounds, at_once):
@@ -117,6 +117,7 @@ async def _hook_round(first: World, second: World, number: int, chance: random.R
             await first.hooks.get_by_token(token)
 
 
+@not_on_libsql
 async def test_no_message_is_claimed_twice(url: str, spawn: Spawn) -> None:
     count, processes = (100_000, 16) if LONG else (2_000, 4)
     found = await asyncio.to_thread(answer, spawn, "claims", url, str(count), str(processes))
@@ -133,20 +134,25 @@ async def test_workers_that_join_replay_no_run_beside_another(
     assert found == {"met": 0, "runs": runs, "replays": 4 * runs}
 
 
-async def test_parked_runs_get_no_message_however_often_workers_start(
-    url: str, make_world: MakeWorld
-) -> None:
-    runs = 10_000 if LONG else 200
-    world = make_world(url)
+async def park(world: World, runs: int) -> None:
+    """So many runs that wait for nothing but their hook."""
 
-    async def park(number: int) -> None:
+    async def one(number: int) -> None:
         run_id = f"wrun_{number}"
         await create_run(world, run_id)
         await world.events.create(run_id, event("run_started"))
         await world.events.create(run_id, event("hook_created", "hook", token=f"token {number}"))
 
     for start in range(0, runs, 200):
-        await asyncio.gather(*map(park, range(start, start + 200)))
+        await asyncio.gather(*map(one, range(start, min(start + 200, runs))))
+
+
+@not_on_libsql
+async def test_parked_runs_get_no_message_however_often_workers_start(
+    url: str, make_world: MakeWorld
+) -> None:
+    world = make_world(url)
+    await park(world, 10_000 if LONG else 200)
 
     async def handler(message: object, **about: object) -> None:
         raise AssertionError(f"nobody sent {message}")
@@ -158,3 +164,32 @@ async def test_parked_runs_get_no_message_however_often_workers_start(
         assert await restarted._worker._upkeep.sweep(at_start=True) == 0
         await restarted.close()
     assert not (await world.messages.list()).data
+
+
+async def test_parked_runs_get_no_message_from_workers_that_are_killed(
+    url: str, make_world: MakeWorld, spawn: Spawn, seed: int
+) -> None:
+    """Each in a process of its own, killed in one of its sweeps. The runs are alive all the same:
+    the last worker ends them, once their hooks are resumed."""
+    chance, world = random.Random(seed), make_world(url)  # noqa: S311
+    runs, restarts = (10_000, 20) if LONG else (100, 3)
+    await park(world, runs)
+    for _ in range(restarts):
+        worker = spawn("parked", url)
+        assert await asyncio.to_thread(worker.line) == "ready"
+        await asyncio.sleep(chance.uniform(0, 0.1))
+        worker.kill()
+    assert not (await world.messages.list()).data
+    assert {run.status for run in (await world.runs.list(limit=1000)).data} == {"running"}
+    last = spawn("parked", url)
+    assert await asyncio.to_thread(last.line) == "ready"
+
+    async def resume(number: int) -> None:
+        run_id = f"wrun_{number}"
+        await world.events.create(run_id, event("hook_received", "hook", payload=b"p"))
+        await world.queue(FLOWS + "w", {"runId": run_id})
+        assert (await world.runs.wait(run_id, PATIENCE_S)).status == "completed"
+
+    for start in range(0, runs, 50):
+        await asyncio.gather(*map(resume, range(start, min(start + 50, runs))))
+    last.kill()

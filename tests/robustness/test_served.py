@@ -16,7 +16,7 @@ import pytest
 from servers.processes import free_port
 
 from .conftest import MakeWorld
-from .helpers import PATIENCE_S
+from .helpers import PATIENCE_S, not_on_libsql
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +64,7 @@ def served(
         process.wait()
 
 
+@not_on_libsql
 async def test_four_processes_serve_one_application(
     served: tuple[str, subprocess.Popen[bytes], Path], url: str, make_world: MakeWorld
 ) -> None:

@@ -12,7 +12,7 @@ from workflow_world.check import check
 from workflow_world.codec import decode
 
 from .conftest import MakeWorld
-from .helpers import LONG
+from .helpers import LONG, not_on_libsql
 from .side import Side, go
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,12 @@ async def verify(sides: Sequence[Side], numbers: Sequence[int]) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "option"),
-    [("sqlite", "table_prefix"), ("postgres", "table_prefix"), ("postgres", "schema")],
+    [
+        ("sqlite", "table_prefix"),
+        ("postgres", "table_prefix"),
+        ("postgres", "schema"),
+        ("libsql", "table_prefix"),
+    ],
 )
 async def test_two_sets_of_tables_in_one_database(
     request: pytest.FixtureRequest, make_world: MakeWorld, engine: str, option: str
@@ -61,6 +66,7 @@ async def test_two_sets_of_tables_in_one_database(
     assert not (await bystander.messages.list()).data
 
 
+@not_on_libsql
 @pytest.mark.parametrize("forgotten", [False, True], ids=["sent", "found by the sweep"])
 async def test_two_queue_namespaces_in_the_same_tables(
     url: str, make_world: MakeWorld, forgotten: bool
