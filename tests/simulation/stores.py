@@ -148,10 +148,16 @@ class SimulatedSqlite(SqliteDatabase):
         )
 
     def _begin(self, cursor: sqlite3.Cursor, take: Any) -> None:
-        """Who waits for the lock gets it; who does not may find that another process has it."""
+        """Who waits for the lock gets it, as a transaction ends in the step that begins it; who
+        does not may find that another process has it."""
         if take is not retrying and self._faults.happens(self._faults.chances.locked):
             raise sqlite3.OperationalError("database is locked")
-        super()._begin(cursor, take)
+        try:
+            super()._begin(cursor, lambda action: action())
+        except sqlite3.OperationalError as error:
+            if self.process.alive:
+                self._faults.loop.errors.append(f"{self.process.name} cannot begin: {error}")
+            raise
 
     @property
     def watcher(self) -> CalledWatcher | None:
