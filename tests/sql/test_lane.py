@@ -392,3 +392,28 @@ async def test_a_write_that_races_the_close_is_stored_or_refused(
     assert all(result is None or isinstance(result, WorldError) for result in results), results
     found = {row[0] for row in rows(path, "SELECT run_id FROM workflow_runs")}
     assert found == {"wrun_first", *(f"wrun_{n}" for n in stored)}
+
+
+async def test_a_connection_that_cannot_roll_back_keeps_nobody_out(
+    database: Database, path: Path
+) -> None:
+    scratch(path)
+    await database.write(adding(1))
+
+    def allow(action: int, word: str | None, *_: object) -> int:
+        is_denied = action == sqlite3.SQLITE_TRANSACTION and word == "ROLLBACK"
+        return sqlite3.SQLITE_DENY if is_denied else sqlite3.SQLITE_OK
+
+    database._writer.driver_connection.set_authorizer(allow)  # type: ignore[attr-defined]
+
+    def failing(session: Session) -> None:
+        adding(2)(session)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(BackendError, match="disk I/O error"):
+        await database.write(failing)
+    with raw(path) as rival:
+        rival.execute("BEGIN IMMEDIATE")
+        rival.execute("ROLLBACK")
+    assert await database.write(adding(3)) == 1
+    assert numbers(path) == [1, 3]

@@ -323,6 +323,9 @@ class SqliteDatabase(Database):
                 if len(jobs) == 1:
                     raise
                 self._transact_apart(self._writer_cursor(), jobs)
+            except BaseException:
+                self._roll_back(cursor)
+                raise
             # Outside: what was committed must not run again, whatever fails now.
             faults.point("after commit")
 
@@ -369,7 +372,7 @@ class SqliteDatabase(Database):
                     self._heads.forget()
                 cursor.execute("RELEASE one")
             self._commit(cursor, retrying)
-        except Exception:
+        except BaseException:
             self._roll_back(cursor)
             raise
 
@@ -407,8 +410,16 @@ class SqliteDatabase(Database):
             if cursor.connection.in_transaction:
                 cursor.execute("ROLLBACK")
         except sqlite3.Error:
-            # The connection is beyond use; the next batch opens another.
-            self._writer = None
+            # The connection is beyond use. To close it ends whatever it had begun, which would
+            # keep every other writer out; the next batch opens another.
+            self._let_go_of_writer()
+
+    def _let_go_of_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._connections.remove(writer)
+            with contextlib.suppress(Exception):
+                writer.invalidate()
 
     def _writer_cursor(self) -> sqlite3.Cursor:
         if self._writer is None:
