@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
-from model.sides import HANDLES, Side
+from model.sides import HANDLES, Side, opener
 from servers.engines import ENGINES, Running
 
-from workflow_world.backend import Backend
 from workflow_world.errors import WorldError
-from workflow_world.sql import open_backend
 from workflow_world.testing import ManualClock
 
 from .operations import Operations
@@ -34,19 +30,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300 + COUNT // 5)]
 async def side_on(
     engines: Running, name: str, clock: ManualClock, folder: Path
 ) -> AsyncIterator[Side]:
-    """On ``libsql-replica`` each handle has a file of its own. It is brought up to date before it
-    is read, so it has what the other handle has just written."""
     engine, _, follows = name.partition("-")
     with engines(engine).database() as url:
-        numbers = itertools.count()
-
-        def connect() -> Backend:
-            about: dict[str, Any] = {"clock": clock, "environ": {}, "shared": False}
-            if not follows:
-                return open_backend(url, **about)
-            return open_backend(f"file:{folder / f'{next(numbers)}.db'}", sync_url=url, **about)
-
-        side = Side(name, connect, clock)
+        side = Side(name, opener(url, clock, folder if follows else None), clock)
         try:
             yield side
         finally:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,24 @@ LIFE_S = 0.005, 0.5
 
 
 @pytest.mark.timeout(460 + 20 * KILLS)
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", [*ENGINES, "libsql-auth", "libsql-replica"])
 def test_killed_workers_lose_nothing(
     engines: Running, name: str, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)  # noqa: S311
-    kills = KILLS or (4 if name == "libsql" else 50)
+    kills = KILLS or {"libsql": 4, "libsql-auth": 2, "libsql-replica": 2}.get(name, 50)
     # Who dies in a transaction keeps the lock for five seconds: kills must not outpace the work.
-    pace = {"IN_FLIGHT": "4", "LEASE_MS": "6000"} if name == "libsql" else {}
+    pace = {"IN_FLIGHT": "4", "LEASE_MS": "6000"} if name.startswith("libsql") else {}
+    replicas = {}
+    if name == "libsql-replica":
+        if find_spec("libsql_experimental") is None:
+            pytest.skip("the stock driver has no wheel here")
+        (tmp_path / "replicas").mkdir()
+        name, replicas = "libsql", {"REPLICAS": str(tmp_path / "replicas")}
     with (
         engines(name).database() as url,
         Starter(url, tmp_path, **pace) as starter,
-        Workers(url, tmp_path, **pace) as workers,
+        Workers(url, tmp_path, **pace, **replicas) as workers,
     ):
         for worker in ("one", "two"):
             workers.start(worker)

@@ -1,5 +1,6 @@
 """Worker processes that serve the durable flows until they are killed: one more for each line of
-input, which names it. Says ``NAME PID`` once it claims.
+input, which names it. Says ``NAME PID`` once it claims. With ``REPLICAS``, a folder, each has an
+embedded replica of its own there.
 
 This process imports what is slow and forks, so that a life of a worker costs a fraction of a
 second. When its input ends, it ends with all of them.
@@ -21,12 +22,16 @@ import workflow_world.vercel
 
 
 async def serve(name: str) -> None:
+    options = json.loads(os.environ.get("OPTIONS", "{}"))
+    if folder := os.environ.get("REPLICAS"):
+        options["sync_url"] = os.environ["WORKFLOW_DATABASE_URL"]
+        options["database_url"] = f"file:{folder}/{os.getpid()}.db"
     world = workflow_world.install(
         concurrency=8,
         lock_duration_ms=int(os.environ.get("LEASE_MS", "1500")),
         recovery_interval_ms=1_000,
         recovery_grace_ms=1_000,
-        **json.loads(os.environ.get("OPTIONS", "{}")),
+        **options,
     )
     from flows import durable
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from servers.engines import Engine
 
-from workflow_world.backend import Backend
 from workflow_world.core.entities import Message
 from workflow_world.core.events import NewEvent
 from workflow_world.core.fold import fold
 from workflow_world.core.rules import Owner
 from workflow_world.memory import MemoryBackend, MemoryDatabase
-from workflow_world.sql import open_backend
 from workflow_world.testing import ManualClock
 from workflow_world.testing.conformance.helpers import walk
 from workflow_world.world import World
 
-from .sides import HANDLES, Ask, Side
+from .sides import HANDLES, Ask, Side, opener
 
 RUNS: Final = ("wrun_1", "wrun_2", "wrun_3")
 STEPS: Final = ("step_1", "step_2")
@@ -48,6 +48,8 @@ class Machine(RuleBasedStateMachine):
 
     engine: ClassVar[Engine]
     """Of the system under test."""
+    has_replicas: ClassVar[bool] = False
+    """Its handles are embedded replicas."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,12 +59,11 @@ class Machine(RuleBasedStateMachine):
         self.stack.callback(self.runner.close)
         database = MemoryDatabase()
         url = self.stack.enter_context(self.engine.database())
-
-        def connect() -> Backend:
-            return open_backend(url, clock=self.clock, environ={}, shared=False)
-
+        replicas = None
+        if self.has_replicas:
+            replicas = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.model = Side("model", lambda: MemoryBackend(database, clock=self.clock), self.clock)
-        self.system = Side("system", connect, self.clock)
+        self.system = Side("system", opener(url, self.clock, replicas), self.clock)
         self.reader = 0
         # Deliveries by the label of their message: as the model and as the system gave them.
         self.leases: list[tuple[Message, Message]] = []

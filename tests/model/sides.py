@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from workflow_world.backend import Backend, Presence
 from workflow_world.core.entities import Message
 from workflow_world.errors import WorldError
 from workflow_world.settings import resolve
+from workflow_world.sql import open_backend
 from workflow_world.testing import ManualClock
 from workflow_world.world import World
 
@@ -27,6 +30,20 @@ class Refused:
     code: str | None
     text: str
     retry_after: int | None
+
+
+def opener(url: str, clock: ManualClock, replicas: Path | None = None) -> Callable[[], Backend]:
+    """Opens handles. With a folder for ``replicas`` each is one with a file of its own, which is
+    brought up to date before it is read, so it has what the other handle has just written."""
+    numbers = itertools.count()
+
+    def connect() -> Backend:
+        about: dict[str, Any] = {"clock": clock, "environ": {}, "shared": False}
+        if replicas is None:
+            return open_backend(url, **about)
+        return open_backend(f"file:{replicas / f'{next(numbers)}.db'}", sync_url=url, **about)
+
+    return connect
 
 
 class Side:

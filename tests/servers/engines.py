@@ -18,7 +18,7 @@ from workflow_world import hrana
 from workflow_world.sql import migrate
 
 from . import postgres
-from .sqld import Sqld
+from .sqld import Signer, Sqld
 
 ENGINES: Final = ("sqlite", "postgres", "libsql")
 APART: Final[dict[str, dict[str, Any]]] = {
@@ -115,16 +115,22 @@ class Servers:
         self._running: dict[str, Sqld] = {}
 
     def prepare(self) -> None:
-        with Sqld(self._folder) as server:
-            migrate.upgrade(server.url, environ={})
+        with self._server(self._folder) as server:
+            migrate.upgrade(self._url(server), environ={})
+
+    def _server(self, folder: Path) -> Sqld:
+        return Sqld(folder)
+
+    def _url(self, server: Sqld) -> str:
+        return server.url
 
     @contextlib.contextmanager
     def database(self) -> Generator[str]:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            server = Sqld(Path(folder))
+            server = self._server(Path(folder))
             shutil.copytree(self._folder / server.data.name, server.data)
             with server:
-                self._running[url := server.url] = server
+                self._running[url := self._url(server)] = server
                 try:
                     yield url
                 finally:
@@ -140,6 +146,22 @@ class Servers:
             connection.execute(_FREE)
 
 
+class GuardedServers(Servers):
+    """The same, but every request needs a token, which is in the URL."""
+
+    name = "libsql-auth"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._signer = Signer()
+
+    def _server(self, folder: Path) -> Sqld:
+        return Sqld(folder, key=self._signer.key)
+
+    def _url(self, server: Sqld) -> str:
+        return f"{server.url}&authToken={self._signer.token()}"
+
+
 def attached(place: str) -> Engine:
     """The engine of another process, by its ``place``."""
     kind, _, folder = place.rpartition(":")
@@ -151,12 +173,13 @@ def attached(place: str) -> Engine:
 @contextlib.contextmanager
 def running(name: str) -> Generator[Engine]:
     """An engine by its name; its server is started, unless it runs already, and stopped."""
-    if name in ("sqlite", "libsql"):
+    if name != "postgres":
         with tempfile.TemporaryDirectory(prefix="workflow-world-") as folder:
             if name == "sqlite":
                 yield Files(Path(folder))
                 return
-            servers = Servers(Path(folder))
+            made = {one.name: one for one in (Servers, GuardedServers)}[name]
+            servers = made(Path(folder))
             servers.prepare()
             yield servers
         return
