@@ -84,6 +84,9 @@ def run_online(database: Database) -> None:
             elif engine.dialect.driver == "hrana":
                 from workflow_world.sql.libsql.migrations import retrying
 
+                # Whoever cannot be reached, or refuses, says so at once.
+                with engine.connect().execution_options(ro=True) as reader:
+                    version_of(reader, PREFIX, SCHEMA)
                 retrying(lambda: run_on(engine))
             else:
                 run_on(engine)

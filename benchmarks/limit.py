@@ -1,7 +1,7 @@
 """The least that ours could take for runs of the SDK: the floor, which also executes the very
 statements of ours, recorded in another process, a share of them at each event and each message. No
 rule, no model of ours, no thread and no task of ours is in it, and none of the reads between the
-writes: nothing that stores the same with the same flushes can be faster.
+writes: nothing that stores the same with the same flushes, on that thread, can be faster.
 """
 
 from __future__ import annotations

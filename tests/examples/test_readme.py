@@ -103,4 +103,8 @@ def test_every_command_is_mentioned() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if not target.startswith("https://"):
-            assert (ROOT / target).exists(), target
+            file, _, place = target.partition("#")
+            assert (ROOT / file).exists(), target
+            if place:
+                titles = re.findall(r"^#+ (.+)$", (ROOT / file).read_text(), re.MULTILINE)
+                assert place in {title.lower().replace(" ", "-") for title in titles}, target

@@ -18,8 +18,8 @@ from .helpers import QUEUE, create_run, event, log_of
 pytestmark = pytest.mark.anyio
 
 LIMITS = {
-    "statement_timeout_ms": {"statement_timeout_ms": 300, "lock_timeout_ms": 60_000},
-    "lock_timeout_ms": {"statement_timeout_ms": 60_000, "lock_timeout_ms": 300},
+    "statement_timeout_ms": {"statement_timeout_ms": 1_000, "lock_timeout_ms": 60_000},
+    "lock_timeout_ms": {"statement_timeout_ms": 60_000, "lock_timeout_ms": 1_000},
 }
 HELD_UP: dict[str, Callable[[World], Awaitable[object]]] = {
     "an event": lambda world: world.events.create("wrun_1", event("run_started")),

@@ -41,6 +41,7 @@ async def near(database: Database, table: None, monkeypatch: pytest.MonkeyPatch)
     """Its connection is made, and the disk is quick, whatever else the machine does."""
     monkeypatch.setattr(Throttle, "took", lambda throttle, seconds: None)
     await asyncio.to_thread(database.write_blocking, lambda session: None)
+    rest(database)
     return database
 
 
@@ -48,6 +49,12 @@ def lane_of(database: Database) -> NearLane:
     lane = database._writes  # type: ignore[attr-defined]
     assert isinstance(lane, NearLane)
     return lane
+
+
+def rest(database: Database) -> None:
+    """Returns when the lane's thread has nothing to do: it answers a little before."""
+    with lane_of(database)._working:
+        return
 
 
 def place(*numbers: int) -> Callable[[Session], str]:
@@ -210,7 +217,27 @@ async def test_between_two_batches_is_not_while_one_runs(near: Database) -> None
     lane = lane_of(near)
     async with Held(near):
         assert not lane.between(lambda: True)
+    rest(near)
     assert lane.between(lambda: True)
+
+
+async def test_what_a_loop_left_behind_is_written_with_another_ones(
+    near: Database, path: Path
+) -> None:
+    """Its loop ended before the moment was over that it may wait."""
+
+    async def leaving() -> None:
+        asyncio.create_task(near.write(place(1), unhurried=True))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    def elsewhere() -> None:
+        with closing(asyncio.new_event_loop()) as loop:
+            loop.run_until_complete(leaving())
+
+    await asyncio.to_thread(elsewhere)
+    await near.write(place(2))
+    await asyncio.to_thread(near.write_blocking, place(3))
+    assert numbers(path) == [1, 2, 3]
 
 
 # --- the throttle ------------------------------------------------------------------------

@@ -117,7 +117,8 @@ class NearLane(Lane):
             turn = self._turns.get(loop)
             if turn is None:
                 for other in [one for one in self._turns if one.is_closed()]:
-                    del self._turns[other]
+                    for left in self._turns.pop(other).jobs:
+                        self._add(left)
                 turn = self._turns[loop] = _Turn(self._ending(loop, unhurried), unhurried)
             elif turn.waits and not unhurried:
                 turn.end.cancel()

@@ -28,9 +28,10 @@ def _planned(names: Sequence[str], value: str) -> Sql:
 
 
 IN_ORDER: Final = _planned((*_SORTS, "jit"), "off")
-"""Until ``AS_EVER``, as these are the ways to find rows in another order and sort them. Up to
-version 17, where there is no other way, one that is off costs so much by the planner's count that
-the server would compile each claim, which takes far longer than to run it."""
+"""Until ``AS_EVER``, as these are the ways to find rows in another order and sort them; ``jit``
+until the transaction ends. Up to version 17, where there is no other way, one that is off costs so
+much by the planner's count that the server would compile each claim, which takes far longer than to
+run it."""
 
 AS_EVER: Final = _planned(_SORTS, "on")
 

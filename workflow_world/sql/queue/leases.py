@@ -70,7 +70,7 @@ class Leases(QueueBase):
         settled = await self._database.write(
             settle_all,
             repeatable=all(intent is None for _, intent in settlements),
-            # Nobody waits for these: the slots are free already.
+            # The slots are free already, and who waits for a replay's end can wait a moment more.
             unhurried=len(together) == len(settlements),
             locks=Locks(
                 runs=tuple(intent.run_id for _, intent in settlements if intent is not None),

@@ -385,8 +385,8 @@ class SqliteDatabase(Database):
     def _begin(self, cursor: sqlite3.Cursor, take: _Take) -> None:
         take(lambda: cursor.execute("BEGIN IMMEDIATE"))
         self._changes = cursor.connection.total_changes
-        self.begun += 1
         self._compare(cursor)
+        self.begun += 1
 
     def _commit(self, cursor: sqlite3.Cursor, take: _Take) -> None:
         faults.point("before commit")
@@ -420,6 +420,8 @@ class SqliteDatabase(Database):
             self._connections.remove(writer)
             with contextlib.suppress(Exception):
                 writer.invalidate()
+            # Another connection counts others' commits anew: there may have been some.
+            self.hub.notify_all()
 
     def _writer_cursor(self) -> sqlite3.Cursor:
         if self._writer is None:

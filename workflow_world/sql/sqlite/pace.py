@@ -130,7 +130,10 @@ class Told:
         self._pause = max(self._pause, INTERVAL_S)
 
     def missed(self) -> bool:
-        return self._reassuring and not self._file.wait(0)
+        if self._reassuring and self._file.wait(0):
+            self._begin()
+            return False
+        return self._reassuring
 
     def interrupt(self) -> None:
         self._file.interrupt()

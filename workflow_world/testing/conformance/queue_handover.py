@@ -145,7 +145,12 @@ async def test_b159_end_of_a_replay_notifies_who_was_held_back(
         told.append(topic)
         notify(topic)
 
-    # A subscription may wake for nothing, as when a listener has just connected.
+    async def is_silent() -> bool:
+        # Where somebody listens to other processes, a subscription may wake for nothing.
+        if world.backend.capabilities.notifies_processes:
+            return QUEUE not in told
+        return not await subscription.wait(0)
+
     monkeypatch.setattr(notifier, "notify", noting)
     replay = await hand_over(world, run_id="wrun_1")
     held_back = await hand_over(world, run_id="wrun_1")
@@ -156,14 +161,15 @@ async def test_b159_end_of_a_replay_notifies_who_was_held_back(
     try:
         told.clear()
         assert await end(world, step.claimed, Done(), clock.now())
-        assert QUEUE not in told
+        assert await is_silent()
         assert await end(world, replay.claimed, Done(), clock.now())
         assert await subscription.wait(0)
         last = await claim_one(world, held_back.message_id, serialize_runs=True)
         await store.enqueue(a_message(run_id="wrun_1", delay=MILLISECOND))
+        await subscription.wait(0)
         told.clear()
         assert await end(world, last, Done(), clock.now())
-        assert QUEUE not in told
+        assert await is_silent()
     finally:
         subscription.close()
 
