@@ -15,11 +15,12 @@ import pytest
 from alembic.config import Config
 from hrana.proxy import Fault, Proxy
 from migrations.helpers import ROOT, TABLES, VERSION
+from servers.processes import free_port
 from servers.sqld import Signer, Sqld
 
 from alembic import command
 from workflow_world import hrana
-from workflow_world.errors import WorldError
+from workflow_world.errors import BackendError, WorldError
 from workflow_world.sql import migrate
 
 AT_MOST = 1000 if os.environ.get("CHAOS_LONG") else 3
@@ -135,6 +136,14 @@ def test_it_takes_few_requests(slow: Proxy) -> None:
     slow.bodies.clear()
     go("downgrade", slow.url)
     assert len(slow.bodies) <= 9
+
+
+@pytest.mark.timeout(30)
+def test_a_server_that_is_away_is_named_at_once() -> None:
+    """Others that migrate are waited for, for a minute; not a server that nobody can reach."""
+    port = free_port()
+    with pytest.raises(BackendError, match=f"127.0.0.1:{port}"):
+        go("upgrade", f"libsql://127.0.0.1:{port}?tls=0")
 
 
 def test_a_slow_connection(slow: Proxy, own: Sqld) -> None:
