@@ -129,7 +129,7 @@ async def test_a_token_that_may_only_read(
     world = make_world(guarded.url, auth_token=signer.token("ro"))
     assert (await world.runs.list()).data is not None
     with pytest.raises(BackendError, match="auth_token"):
-        await create_run(world, "wrun_1")
+        await create_run(world, "wrun_read_only")
 
 
 # --- servers that are none -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A deep backlog: a message costs what it costs in a short queue, not_on_libsql by the database."""
+"""A deep backlog: a message costs what it costs in a short queue, counted by the database."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A run with as many events as the SDK allows: what is read of its log costs what is new of it.
 
-Everything is not_on_libsql by the database itself, so that no machine is too slow for it.
+Everything is counted by the database itself, so that no machine is too slow for it.
 """
 
 from __future__ import annotations

@@ -310,6 +310,7 @@ class RunStatements:
             )
             .order_by(events.c.position)
             .limit(bindparam("row_limit")),
+            in_order=True,
         )
 
     def runs_by_id(self, run_ids: list[str]) -> Statement:
