@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
 from vercel.workflow._internal import world as w
 
 from . import sdk_level
@@ -90,26 +88,21 @@ async def record(
 ) -> dict[str, dict[str, float]]:
     """Ours, and beside its database what it executed in each workload."""
     recording = Recording(directory / DATABASE)
-    engine = create_engine(
-        f"sqlite:///{recording.path}", creator=recording.connect, poolclass=NullPool
-    )
 
     @contextmanager
     def noting(world: Any, workload: str) -> Iterator[None]:
         calls = 0
         create, queue = world.events_create, world.queue
 
-        async def events_create(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            return await create(*args, **kwargs)
+        def counted(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            async def one_more(*args: Any, **kwargs: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                return await call(*args, **kwargs)
 
-        async def queued(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            return await queue(*args, **kwargs)
+            return one_more
 
-        world.events_create, world.queue = events_create, queued
+        world.events_create, world.queue = counted(create), counted(queue)
         recording.begin(_copy(directory, workload))
         yield
         world.events_create, world.queue = create, queue
@@ -117,7 +110,7 @@ async def record(
         _notes(directory, workload).write_bytes(pickle.dumps(notes))
 
     return await sdk_level.run(
-        "ours", workloads, sizes, directory, around=noting, options={"engine": engine}
+        "ours", workloads, sizes, directory, around=noting, options={"engine": recording.engine()}
     )
 
 

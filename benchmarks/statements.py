@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from .plan import Sizes
@@ -44,6 +44,9 @@ class Recording:
         if connection is self._writer:
             self.statements.append((sql, parameters))
 
+    def engine(self) -> Engine:
+        return create_engine(f"sqlite:///{self.path}", creator=self.connect, poolclass=NullPool)
+
     def connect(self) -> sqlite3.Connection:
         recording = self
 
@@ -66,10 +69,7 @@ class RecordedStore(OwnStore):
     """Begins to record where the workload begins to measure."""
 
     def __init__(self, directory: Path, recording: Recording, copy: Path) -> None:
-        engine = create_engine(
-            f"sqlite:///{recording.path}", creator=recording.connect, poolclass=NullPool
-        )
-        super().__init__(directory, engine=engine)
+        super().__init__(directory, engine=recording.engine())
         self._recording, self._copy, self._has_step = recording, copy, False
 
     async def create_step(self, run_id: str, step_id: str) -> None:

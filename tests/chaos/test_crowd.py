@@ -48,27 +48,38 @@ def process(url: str, name: str, callers: int, seconds: float) -> Generator[Any]
 async def test_every_row_of_a_crowd_is_there(engines: Running, engine: str) -> None:
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(engines(engine).database())
-        crowd = [
-            stack.enter_context(process(url, str(number), CALLERS, SECONDS))
-            for number in range(PROCESSES)
-        ]
-        for one in crowd:
-            assert one.stdout.readline() == "ready\n", one.communicate()[1]
-        for one in crowd:
-            one.stdin.write("go\n")
-            one.stdin.flush()
-        made = finished(crowd)
+        made = finished(going(stack, url, PROCESSES, CALLERS, SECONDS))
         assert made["workflow_runs"] >= PROCESSES * CALLERS
-        assert rows(url, made) == made
-        world = create_world(url)
-        try:
-            assert (await world.streams.get_info(SHARED, "out")).tail_index == (
-                made["workflow_runs"] - 1
-            )
-            assert not (await check(world)).findings
-        finally:
-            await world.close()
+        await all_is_there(url, made)
     print(dict(made))  # noqa: T201
+
+
+def going(
+    stack: contextlib.ExitStack, url: str, processes: int, callers: int, seconds: float
+) -> list[Any]:
+    """So many processes that all began when the last of them was ready."""
+    crowd = [
+        stack.enter_context(process(url, str(number), callers, seconds))
+        for number in range(processes)
+    ]
+    for one in crowd:
+        assert one.stdout.readline() == "ready\n", one.communicate()[1]
+    for one in crowd:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return crowd
+
+
+async def all_is_there(url: str, made: Counter[str]) -> None:
+    """The rows that were made, no others, and nothing is wrong with them."""
+    assert rows(url, made) == made
+    world = create_world(url)
+    try:
+        tail = (await world.streams.get_info(SHARED, "out")).tail_index
+        assert tail == made["workflow_runs"] - 1
+        assert not (await check(world)).findings
+    finally:
+        await world.close()
 
 
 def finished(crowd: list[Any]) -> Counter[str]:

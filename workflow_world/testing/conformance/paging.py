@@ -1,7 +1,5 @@
 """Pages and cursors of every list (B103 to B108)."""
 
-# the token of a hook is no password
-
 from __future__ import annotations
 
 import asyncio
@@ -12,9 +10,7 @@ from typing import Any, Final
 import pytest
 
 from ...core.entities import Page
-from ...errors import (
-    InvalidRequestError,
-)
+from ...errors import InvalidRequestError
 from ...world import World
 from ..clock import START, ManualClock
 from .fixtures import MakeWorld, Plant

@@ -3,8 +3,6 @@
 B112, a constant number of statements, can only be seen below the seam: a SQL backend tests it.
 """
 
-# the token of a hook is no password
-
 from __future__ import annotations
 
 import contextlib

@@ -10,9 +10,7 @@ from typing import Any, Final
 import pytest
 
 from ...core.entities import ABSENT
-from ...errors import (
-    InvalidRequestError,
-)
+from ...errors import InvalidRequestError
 from ...world import World
 from ..clock import START
 from .helpers import (

@@ -1,7 +1,5 @@
 """Resume ids: what happens once however often it is asked for (B075 to B082)."""
 
-# the token of a hook is no password
-
 from __future__ import annotations
 
 import pytest

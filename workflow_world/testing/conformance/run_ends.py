@@ -1,7 +1,5 @@
 """The ends of a run (B028 to B034)."""
 
-# the token of a hook is no password
-
 from __future__ import annotations
 
 from typing import Any
@@ -9,9 +7,7 @@ from typing import Any
 import pytest
 
 from ...core.entities import ABSENT, RunStatus
-from ...errors import (
-    EntityConflictError,
-)
+from ...errors import EntityConflictError
 from ...world import World
 from ..clock import START, ManualClock
 from .helpers import (
