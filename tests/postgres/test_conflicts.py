@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,6 +32,7 @@ class Rival:
         # The others notice a deadlock first.
         self._connection.execute("SET deadlock_timeout = '60s'")
         self._connection.commit()
+        self.pid = self._connection.info.backend_pid
 
     def lock(self, run_id: str) -> None:
         self._connection.execute(LOCK, (run_id,))
@@ -70,10 +73,11 @@ def step(number: int) -> dict[str, object]:
     return event("step_created", f"step_{number}", stepName="s", input=1)
 
 
-async def test_a_deadlock_is_done_again(
+async def in_each_others_way(
     world: World, rivals: list[Rival], server: Server, name: str
-) -> None:
-    """The batch waits first, so the server chooses it; nobody hears of it."""
+) -> list[asyncio.Task[object]]:
+    """A step in each of two runs, in one batch, which has locked the one and waits for the other;
+    that is the second rival's."""
     first, second = rivals
     for run in ("a", "b", "held"):
         await create_run(world, f"wrun_{run}")
@@ -86,19 +90,52 @@ async def test_a_deadlock_is_done_again(
     first.end()
     await held
     await eventually(lambda: blocked(server, name))
-    await asyncio.to_thread(second.lock, "wrun_a")
-    second.end()
+    return both
+
+
+async def are_done(
+    world: World, both: list[asyncio.Task[object]], server: Server, name: str, deadlocks: int
+) -> None:
+    """Nobody heard of the deadlocks, of which there were at least so many."""
     await asyncio.gather(*both)
     for run in ("wrun_a", "wrun_b"):
         assert [kind for kind, _ in await log_of(world, run)] == ["run_created", "step_created"]
-    await eventually(
-        lambda: (
-            server.execute(
-                f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'"  # noqa: S608
-            )
-            == [(1,)]
-        )
+    count = f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'"  # noqa: S608
+    # A connection tells what it has counted once it has been idle for a while.
+    await eventually(lambda: server.execute(count)[0][0] >= deadlocks)
+
+
+async def test_a_deadlock_is_done_again(
+    world: World, rivals: list[Rival], server: Server, name: str
+) -> None:
+    """The batch waits first, so the server chooses it."""
+    both = await in_each_others_way(world, rivals, server, name)
+    await asyncio.to_thread(rivals[1].lock, "wrun_a")
+    rivals[1].end()
+    await are_done(world, both, server, name, 1)
+
+
+async def test_what_was_undone_may_be_first_again(
+    world: World, rivals: list[Rival], server: Server, name: str
+) -> None:
+    """The other one has been slow to notice that it may go on: a deadlock once more."""
+    both = await in_each_others_way(world, rivals, server, name)
+    slow = rivals[1]
+    waiting = (
+        "SELECT backend_xid::text FROM pg_stat_activity"  # noqa: S608
+        f" WHERE datname = '{name}' AND wait_event_type = 'Lock' AND pid"
     )
+    undone = server.execute(f"{waiting} <> {slow.pid}")
+    locked = asyncio.create_task(asyncio.to_thread(slow.lock, "wrun_a"))
+    await eventually(lambda: server.execute(f"{waiting} = {slow.pid}"))
+    os.kill(slow.pid, signal.SIGSTOP)
+    try:
+        await eventually(lambda: server.execute(f"{waiting} <> {slow.pid}") not in ([], undone))
+    finally:
+        os.kill(slow.pid, signal.SIGCONT)
+    await locked
+    slow.end()
+    await are_done(world, both, server, name, 2)
 
 
 async def test_what_was_prepared_is_gone(world: World) -> None:
