@@ -102,13 +102,14 @@ class LibsqlDatabase(Database):
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
     ) -> T:
-        """``locks`` say nothing here: one writes at a time. When to flush is the server's."""
-        return await self._writes.submit(operation)
+        """``locks`` tell what can be read for several operations at once: nothing is locked, for
+        one writes at a time. When to flush is the server's."""
+        return await self._writes.submit(operation, locks=locks)
 
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
     ) -> T:
-        return self._writes.submit_blocking(operation)
+        return self._writes.submit_blocking(operation, locks=locks)
 
     async def read(self, operation: Operation[T]) -> T:
         return await self._reads.submit(operation)

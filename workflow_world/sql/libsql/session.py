@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from sqlalchemy.engine import Dialect
 
 from ... import faults, hrana
 from ..compiled import Read, Row, Statement
+from ..lane import Job
 from ..remote import RemoteSession
 from ..server_clock import ServerClock
 from .connections import SERVER_TIME
@@ -16,6 +17,9 @@ from .errors import is_too_many
 
 _PART: Final = 64
 """Rows that are asked for first, where all of them were too many for one answer."""
+
+_MOST_WAITING: Final = 1 << 20
+"""Bytes and characters of writes that wait for the next answer, beyond which they are sent."""
 
 
 class Another(Exception):
@@ -29,7 +33,7 @@ class LibsqlSession(RemoteSession):
     travels together then, and long lists come in parts.
     """
 
-    __slots__ = ("_careful", "_clock", "_connection", "_time")
+    __slots__ = ("_careful", "_clock", "_connection", "_time", "_waiting")
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class LibsqlSession(RemoteSession):
         super().__init__(connection.cursor(), dialect, clock.now)
         self._connection, self._clock, self._careful = connection, clock, careful
         self._time: hrana.Cursor | None = None
+        self._waiting = 0
         if begin is not None:
             connection.execute(begin)
             self._time = connection.execute(SERVER_TIME)
@@ -75,6 +80,11 @@ class LibsqlSession(RemoteSession):
         self._connection.flush()
         self._learn()
 
+    def run_job(self, job: Job[Any]) -> None:
+        super().run_job(job)
+        if self._waiting > _MOST_WAITING:
+            self.flush()
+
     # --- statements ----------------------------------------------------------------------
 
     def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
@@ -87,6 +97,9 @@ class LibsqlSession(RemoteSession):
     def read_ahead(self, reads: Sequence[Read]) -> None:
         if not self._careful:
             super().read_ahead(reads)
+
+    def ahead_of(self, jobs: Sequence[Job[Any]], locks: Sequence[Read] = ()) -> Iterator[Job[Any]]:
+        return iter(jobs) if self._careful else super().ahead_of(jobs, locks)
 
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
         faults.point(statement.looking)
@@ -125,7 +138,9 @@ class LibsqlSession(RemoteSession):
         self._ahead.clear()
         self.wrote = True
         faults.point(statement.before)
-        self._execute(statement, values or more)
+        sql, parameters = self._bound(statement, values or more)
+        self._cursor.execute(sql, parameters)
+        self._waiting += _weight(parameters)
         faults.point(statement.after)
 
     def _fetch(self, sql: str, parameters: Any) -> list[Row]:
@@ -156,11 +171,17 @@ class LibsqlSession(RemoteSession):
                 return found
 
     def _learn(self) -> None:
-        """The first answer has the server's time in it."""
+        """Something was answered, so nothing waits; the first answer has the server's time."""
+        self._waiting = 0
         if self._time is not None:
             ((milliseconds,),) = self._time.fetchall()
             self._time = None
             self._clock.learn(milliseconds)
+
+
+def _weight(parameters: Mapping[str, Any] | Sequence[Any]) -> int:
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters
+    return sum(len(value) for value in values if isinstance(value, (bytes, str)))
 
 
 class SingleSession(LibsqlSession):

@@ -1,0 +1,94 @@
+"""What several callers write at once: one transaction, whose reads are one request."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import pytest
+from hrana.proxy import Proxy
+from postgres.helpers import create_run, event, eventually, log_of
+
+from workflow_world import World
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1 << 20
+
+
+async def together(world: World, calls: Sequence[Awaitable[Any]], proxy: Proxy) -> list[Any]:
+    """The results of all calls, which wait until the lane is free and so are one batch."""
+    database: Any = world.backend.database  # type: ignore[attr-defined]
+    begun, gate = threading.Event(), threading.Event()
+
+    def hold(session: object) -> None:
+        begun.set()
+        gate.wait()
+
+    busy = asyncio.create_task(database.write(hold))
+    await asyncio.to_thread(begun.wait)
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    await eventually(lambda: database._writes._queue.qsize() == len(calls))
+    gate.set()
+    await busy
+    proxy.bodies.clear()
+    return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+
+def step(number: int, value: object = 1) -> dict[str, object]:
+    return event("step_created", f"step_{number}", stepName="s", input=value)
+
+
+async def test_events_of_many_runs_are_two_requests(far: World, proxy: Proxy) -> None:
+    runs = [f"wrun_{number}" for number in range(50)]
+    for run in runs:
+        await create_run(far, run)
+    calls = [far.events.create(run, step(1)) for run in runs]
+    done = await together(far, calls, proxy)
+    assert not [one for one in done if isinstance(one, BaseException)]
+    assert len(proxy.bodies) == 2
+    for run in runs:
+        assert await log_of(far, run) == [("run_created", None), ("step_created", "step_1")]
+
+
+async def test_what_comes_later_sees_what_came_before(far: World, proxy: Proxy) -> None:
+    """Two events of each run, and one that is refused for what its neighbour has just written."""
+    runs = ["wrun_1", "wrun_2"]
+    for run in runs:
+        await create_run(far, run)
+    first = [far.events.create(run, step(1)) for run in runs]
+    second = [far.events.create(run, event("step_started", "step_1")) for run in runs]
+    again = far.events.create("wrun_1", step(1, value=2))
+    done = await together(far, [*first, *second, again], proxy)
+    assert [one.step.status for one in done[2:4]] == ["running", "running"]
+    assert isinstance(done[4], Exception)
+    for run in runs:
+        kinds = [kind for kind, _ in await log_of(far, run)]
+        assert kinds == ["run_created", "step_created", "step_started"]
+
+
+async def test_large_writes_do_not_wait_for_each_other(far: World, proxy: Proxy) -> None:
+    """What waits is sent on the way, so the lock is not kept for all of it at the end."""
+    await create_run(far, "wrun_1")
+    calls = [far.events.create("wrun_1", step(number, "x" * MIB)) for number in range(6)]
+    done = await together(far, calls, proxy)
+    assert not [one for one in done if isinstance(one, BaseException)]
+    assert max(len(body) for body in proxy.bodies) < 3 * MIB
+    assert len(await log_of(far, "wrun_1")) == 7
+
+
+async def test_more_than_an_answer_holds_is_read_one_by_one(far: World, proxy: Proxy) -> None:
+    """Each run's input is read when it begins: together they are over the server's limit."""
+    runs = [f"wrun_{number}" for number in range(12)]
+    for run in runs:
+        await far.events.create(
+            run,
+            event("run_created", deploymentId="d", workflowName="greet", input="x" * MIB),
+        )
+    calls = [far.events.create(run, event("run_started")) for run in runs]
+    done = await together(far, calls, proxy)
+    assert not [one for one in done if isinstance(one, BaseException)]
+    assert {one.run.status for one in done} == {"running"}
+    assert len(proxy.bodies) > len(runs)
