@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hrana.proxy import Proxy
-from postgres.helpers import create_run, event, eventually, log_of
+from postgres.helpers import QUEUE, create_run, event, eventually, log_of
 
 from workflow_world import World
+from workflow_world.clock import SYSTEM_CLOCK
+from workflow_world.core.delivery import Done, Limits, Settlement, settle
+from workflow_world.core.entities import Message
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +40,10 @@ async def together(world: World, calls: Sequence[Awaitable[Any]], proxy: Proxy) 
     await busy
     proxy.bodies.clear()
     return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+
+def _ended(message: Message) -> Settlement:
+    return settle(message, Done(), now=SYSTEM_CLOCK.now(), spread=0, limits=Limits())
 
 
 def step(number: int, value: object = 1) -> dict[str, object]:
@@ -67,6 +76,30 @@ async def test_what_comes_later_sees_what_came_before(far: World, proxy: Proxy) 
     for run in runs:
         kinds = [kind for kind, _ in await log_of(far, run)]
         assert kinds == ["run_created", "step_created", "step_started"]
+
+
+async def test_a_settlement_shares_the_next_write(far: World, proxy: Proxy) -> None:
+    """One that is not held any more is told apart, also by what was read before."""
+    await create_run(far, "wrun_1")
+    for step_id in ("a", "b"):
+        await far.queue(QUEUE, {"runId": "wrun_1", "stepId": step_id, "stepName": "s"})
+    claim = await far.backend.messages.claim(
+        limit=2, lease=timedelta(seconds=30), serialize_runs=True, prefixes=None
+    )
+    held, lost = (_ended(message) for message in claim.messages)
+    calls = [
+        far.backend.messages.settle([(held, None)]),
+        far.backend.messages.settle([(replace(lost, lease_token="another"), None)]),  # noqa: S106
+        far.events.create("wrun_1", step(1)),
+    ]
+    done = await together(far, calls, proxy)
+    assert done[:2] == [[True], [False]]
+    assert len(proxy.bodies) == 2
+    found = await far.backend.messages.list_messages(
+        status="completed", run_id=None, queue_name=None, after=None, limit=9
+    )
+    assert [one.message_id for one in found] == [held.message_id]
+    assert len(await log_of(far, "wrun_1")) == 2
 
 
 async def test_large_writes_do_not_wait_for_each_other(far: World, proxy: Proxy) -> None:

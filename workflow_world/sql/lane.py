@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import BackendError, WorldClosedError, WorldError
 from .compiled import Read, Session
+from .unhurried import Unhurried
 
 T = TypeVar("T")
 Operation = Callable[[Session], T]
@@ -51,9 +52,10 @@ class Locks:
         return (*self.runs, *self.messages, self.place)
 
     @property
-    def order(self) -> tuple[str, str]:
-        """The order of a batch: two batches then never wait for each other."""
-        return self.place, self.stream
+    def order(self) -> tuple[bool, str, str]:
+        """The order of a batch: two batches then never wait for each other. Claims are last: they
+        look for what others set free."""
+        return not self.place, self.place, self.stream
 
     @property
     def place(self) -> str:
@@ -93,7 +95,10 @@ class Job(Generic[T]):
 
 
 class Lane:
-    """``transact`` runs a batch of jobs in one transaction and fills in their results."""
+    """``transact`` runs a batch of jobs in one transaction and fills in their results.
+
+    ``unhurried``: where what is in no hurry waits; lanes of one database may share it.
+    """
 
     def __init__(
         self,
@@ -102,9 +107,11 @@ class Lane:
         *,
         threads: int,
         max_batch: int,
+        unhurried: Unhurried | None = None,
     ) -> None:
         self._name, self._transact = name, transact
         self._count, self._max_batch = threads, max_batch
+        self._unhurried = unhurried
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -127,7 +134,12 @@ class Lane:
         A caller that is cancelled does not undo its operation: all of it happens, or nothing.
         """
         job, waiter = waited_for(operation, repeatable, locks)
-        self._put(job)
+        if unhurried and self._unhurried is not None:
+            with self._lock:
+                self._check_open()
+                self._unhurried.add(job, self._hurry)
+        else:
+            self._put(job)
         await waiter
         return outcome_of(job)
 
@@ -155,6 +167,7 @@ class Lane:
     def close(self) -> None:
         """Blocking: runs what was submitted before, then ends the threads. For good."""
         with self._lock:
+            self._add_unhurried()
             self._closed = True
             for _ in self._threads:
                 self._queue.put(None)
@@ -163,9 +176,24 @@ class Lane:
 
     def _put(self, job: Job[Any]) -> None:
         with self._lock:
-            if self._closed:
-                raise closed()
+            self._check_open()
+            self._add_unhurried()
             self._add(job)
+
+    def _hurry(self) -> None:
+        """Nothing came along in time. After ``close``, which has taken them, there are none."""
+        with self._lock:
+            if not self._closed:
+                self._add_unhurried()
+
+    def _add_unhurried(self) -> None:
+        """The lock is held."""
+        for job in self._unhurried.take() if self._unhurried is not None else ():
+            self._add(job)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed()
 
     def _add(self, job: Job[Any]) -> None:
         """Leave it to a thread; the lock is held."""

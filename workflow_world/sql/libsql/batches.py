@@ -37,7 +37,7 @@ class Batches:
     def transact(self, jobs: Sequence[Job[Any]]) -> None:
         """In as many transactions as it takes. Each is optimistic: no savepoints. If an operation
         fails, undo all, then run each in its own."""
-        # Those that know what they read come together, so that it is read together.
+        # Those that know what they read come first, so that it is read together.
         rest = sorted(jobs, key=lambda job: job.locks.order)
         while rest:
             batch = _Batch(rest)

@@ -16,6 +16,7 @@ from ..forks import leave_alone
 from ..lane import NO_LOCKS, Lane, Locks, Operation
 from ..server_clock import ServerClock
 from ..tables import tables
+from ..unhurried import Unhurried
 from .batches import Batches
 from .connections import Connections, engine_on
 from .errors import translated
@@ -70,10 +71,20 @@ class LibsqlDatabase(Database):
         self._connections = Connections(self.location, timeout=self._timeout)
         self._transactions = Transactions(self._connections, self._engine.dialect, self._clock)
         self._batches = batches = Batches(self._transactions)
+        unhurried = Unhurried()
         self._writes = Lane(
-            "workflow-world-writer", batches.transact, threads=1, max_batch=_MAX_BATCH
+            "workflow-world-writer",
+            batches.transact,
+            threads=1,
+            max_batch=_MAX_BATCH,
+            unhurried=unhurried,
         )
-        self._reads = Lane("workflow-world-reader", batches.look, threads=_READERS, max_batch=1)
+        self._reads = Lane(
+            "workflow-world-reader",
+            unhurried.timed(batches.look),
+            threads=_READERS,
+            max_batch=1,
+        )
 
     def forked(self) -> None:
         leave_alone(self._connections)
@@ -104,7 +115,7 @@ class LibsqlDatabase(Database):
     ) -> T:
         """``locks`` tell what can be read for several operations at once: nothing is locked, for
         one writes at a time. When to flush is the server's."""
-        return await self._writes.submit(operation, locks=locks)
+        return await self._writes.submit(operation, unhurried=unhurried, locks=locks)
 
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS

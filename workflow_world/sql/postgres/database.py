@@ -18,6 +18,7 @@ from ..database import Database, NoPresence
 from ..lane import NO_LOCKS, Lane, Locks, Operation
 from ..server_clock import ServerClock
 from ..tables import tables
+from ..unhurried import Unhurried
 from .connections import Connection, Connector, Pool, run_sql
 from .errors import translated
 from .listener import Listener
@@ -88,14 +89,21 @@ class PostgresDatabase(Database):
         reads = Reads(self._pool, self.dialect, self._server_clock, options)
         lanes = max(1, min(_MAX_LANES, options.pool_size // 2))
         readers = min(_MAX_READERS, options.pool_size)
+        unhurried = Unhurried()
         self._writes = [
             Lane(
-                f"workflow-world-writer-{number}", writes.transact, threads=1, max_batch=_MAX_BATCH
+                f"workflow-world-writer-{number}",
+                writes.transact,
+                threads=1,
+                max_batch=_MAX_BATCH,
+                unhurried=unhurried,
             )
             for number in range(lanes)
         ]
         self._reads = Lane("workflow-world-reader", reads.look, threads=readers, max_batch=16)
-        self._glances = Lane("workflow-world-glancer", reads.glance, threads=readers, max_batch=1)
+        self._glances = Lane(
+            "workflow-world-glancer", unhurried.timed(reads.glance), threads=readers, max_batch=1
+        )
         self._next = itertools.count()
         self._listener = (
             Listener(connector.connect, self.hub, origin=origin) if options.notifies else None
@@ -133,7 +141,9 @@ class PostgresDatabase(Database):
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
     ) -> T:
-        return await self._lane(locks).submit(operation, repeatable=repeatable, locks=locks)
+        return await self._lane(locks).submit(
+            operation, repeatable=repeatable, unhurried=unhurried, locks=locks
+        )
 
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS

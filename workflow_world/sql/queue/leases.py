@@ -48,7 +48,7 @@ class Leases(QueueBase):
 
         def reads(session: Session) -> list[Read]:
             found = [self._holding_back(run_id) for run_id in replayed]
-            return [*found, self._held(session, together)] if len(together) > 1 else found
+            return [*found, self._held(session, together)] if together else found
 
         def settle_all(session: Session) -> list[bool]:
             nonlocal held_back
@@ -107,7 +107,7 @@ class Leases(QueueBase):
             return set()
         at = max(to_ms(one.updated_at) for one in ones) + self._ahead(session)
         values = (at, at, *_listed(session, ones))
-        if len(ones) == 1:
+        if len(ones) == 1 and not session.is_remote:
             return {ones[0].message_id} if session.run(self._statements.end, values) else set()
         statement, about = self._held(session, ones)
         held = {row[0] for row in session.all(statement, **about)}

@@ -68,12 +68,13 @@ class LeaseStatements(StatementsBase):
 
     @cached_property
     def held(self) -> Statement:
-        """Those of several messages on which the leases are live."""
+        """Those of the messages on which the leases are live, and stay so."""
         chosen = select(self._m.message_id)
         return Statement(
             "find held messages",
             chosen.where(*self._leases(among)),
-            postgresql=chosen.where(*self._leases(among_elsewhere)),
+            # Several are locked before, in the order of their ids.
+            postgresql=chosen.where(*self._leases(among_elsewhere)).with_for_update(),
         )
 
     @cached_property
