@@ -14,9 +14,12 @@ from hrana.proxy import Proxy
 from postgres.helpers import QUEUE, create_run, event, eventually, log_of
 
 from workflow_world import World
+from workflow_world.backend import NewMessage
 from workflow_world.clock import SYSTEM_CLOCK
 from workflow_world.core.delivery import Done, Limits, Settlement, settle
 from workflow_world.core.entities import Message
+from workflow_world.sql.lane import Locks
+from workflow_world.sql.libsql import batches
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +103,45 @@ async def test_a_settlement_shares_the_next_write(far: World, proxy: Proxy) -> N
     )
     assert [one.message_id for one in found] == [held.message_id]
     assert len(await log_of(far, "wrun_1")) == 2
+
+
+async def test_one_replay_of_a_run_is_claimed_with_its_message(far: World, proxy: Proxy) -> None:
+    """What replays the run is looked up for the first of them only; the others see that one."""
+    terms: dict[str, Any] = {"lease": timedelta(seconds=30), "serialize_runs": True}
+    calls = [
+        far.backend.messages.enqueue_and_claim(
+            NewMessage(
+                message_id=f"msg_{key}",
+                queue_name=QUEUE,
+                payload=b"",
+                max_attempts=3,
+                run_id="wrun_1",
+                idempotency_key=key,
+                is_wake_up=key is None,
+            ),
+            **terms,
+        )
+        for key in ("k1", "k2", None)
+    ]
+    done = await together(far, calls, proxy)
+    assert sorted(one.claimed is not None for one in done) == [False, False, True]
+
+
+async def test_who_is_done_hears_of_it_when_there_was_no_time_for_the_others(
+    far: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of a batch is another transaction."""
+    monkeypatch.setattr(batches, "LOCKED_S", 0)
+    gate = threading.Event()
+    writes = far.backend.database.write  # type: ignore[attr-defined]
+    one, two, three = (
+        asyncio.create_task(writes(work, locks=Locks(key=key)))
+        for key, work in (("a", lambda _: 1), ("b", lambda _: gate.wait()), ("c", lambda _: 3))
+    )
+    assert await one == 1
+    assert [two.done(), three.done()] == [False, False]
+    gate.set()
+    assert await asyncio.gather(two, three) == [True, 3]
 
 
 async def test_large_writes_do_not_wait_for_each_other(far: World, proxy: Proxy) -> None:

@@ -209,6 +209,48 @@ async def test_what_was_undone_proves_nothing(far: World, proxy: Proxy, url: str
     assert await log_of(far, "wrun_bad") == []
 
 
+async def test_another_ones_event_proves_nothing(far: World, world: World, proxy: Proxy) -> None:
+    """The COMMIT was never sent on, and somebody else's event has its place and its id."""
+    created = event("run_created", deploymentId="d", workflowName="greet", input=1)
+    await far.events.create("wrun_1", {**created, "specVersion": 6})
+    proxy.bodies.clear()
+    proxy.faults.extend(["pass", "cut", "pass", *["cut"] * 1000])  # type: ignore[list-item]
+    ours = {**event("step_created", "ours", stepName="s", input=1), "specVersion": 6}
+    writing = asyncio.create_task(far.events.create("wrun_1", ours))
+    await eventually(lambda: len(proxy.bodies) > 3)
+    theirs = {**event("step_created", "theirs", stepName="s", input=1), "specVersion": 6}
+    first = await world.events.create("wrun_1", theirs)
+    proxy.faults.clear()
+    second = await writing
+    assert (first.event.event_id, second.event.event_id) == tuple(
+        one.event_id for one in (await world.events.list("wrun_1")).data[1:]
+    )
+    assert await log_of(world, "wrun_1") == [
+        ("run_created", None),
+        ("step_created", "theirs"),
+        ("step_created", "ours"),
+    ]
+
+
+async def test_a_lease_that_is_over_proves_nothing(far: World, world: World, proxy: Proxy) -> None:
+    """A claim was committed, and another worker has its message by now: it may not be known as
+    not applied, or what came with it would be done twice."""
+    await far.queue(QUEUE, {"runId": "wrun_1"})
+    terms = {"serialize_runs": True, "prefixes": None, "limit": 1}
+    proxy.bodies.clear()
+    proxy.faults.extend(["pass", "lose", "pass", *["cut"] * 1000])  # type: ignore[list-item]
+    claiming = asyncio.create_task(
+        far.backend.messages.claim(lease=timedelta(milliseconds=1), **terms)  # type: ignore[arg-type]
+    )
+    await eventually(lambda: len(proxy.bodies) > 3)
+    rival = await world.backend.messages.claim(lease=timedelta(seconds=30), **terms)  # type: ignore[arg-type]
+    assert len(rival.messages) == 1
+    proxy.faults.clear()
+    with pytest.raises(BackendError) as caught:
+        await claiming
+    assert caught.value.code == "UNKNOWN_OUTCOME"
+
+
 async def test_a_read_whose_answer_is_lost_is_made_again(far: World, proxy: Proxy) -> None:
     """``run_started`` first looks whether there is anything to write."""
     await create_run(far, "wrun_1")

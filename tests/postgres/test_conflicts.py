@@ -148,6 +148,50 @@ async def test_what_was_prepared_is_gone(world: World) -> None:
     assert len(await log_of(world, "wrun_1")) == 3
 
 
+REFUSES = (
+    "CREATE FUNCTION no_bad() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN RAISE 'not this one'; END $$;"
+    "CREATE TRIGGER no_bad BEFORE INSERT ON workflow_runs FOR EACH ROW"
+    " WHEN (NEW.run_id = 'wrun_0bad') EXECUTE FUNCTION no_bad()"
+)
+"""A run that the database refuses."""
+
+
+async def test_a_connection_that_is_lost_while_a_failed_batch_is_run_apart(
+    world: World, rivals: list[Rival], server: Server, name: str
+) -> None:
+    """All of it is done again, and only the one that fails has failed."""
+    await create_run(world, "wrun_held")
+    server.execute(REFUSES, name)
+    inserts = 0
+
+    def reached(point: str) -> None:
+        nonlocal inserts
+        if point == "before insert run":
+            inserts += 1
+            if inserts == 4:  # two of them were together before
+                server.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608
+                    f" WHERE datname = '{name}' AND state LIKE 'idle in transaction%'"
+                )
+
+    rivals[0].lock("wrun_held")
+    held = asyncio.create_task(world.events.create("wrun_held", step(1)))
+    await eventually(lambda: blocked(server, name))
+    with faults.armed(reached):
+        both = asyncio.gather(
+            create_run(world, "wrun_0bad"), create_run(world, "wrun_1"), return_exceptions=True
+        )
+        await asyncio.sleep(0)
+        rivals[0].end()
+        done = await both
+    await held
+    assert inserts == 6
+    assert "not this one" in str(done[0])
+    assert done[1] is None
+    assert await log_of(world, "wrun_1") == [("run_created", None)]
+
+
 async def test_a_neighbour_of_what_fails_waits_for_its_lock(
     world: World, rivals: list[Rival], server: Server, name: str
 ) -> None:
@@ -155,13 +199,7 @@ async def test_a_neighbour_of_what_fails_waits_for_its_lock(
     rival, second = rivals
     for run in ("1", "held"):
         await create_run(world, f"wrun_{run}")
-    server.execute(
-        "CREATE FUNCTION no_bad() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE 'not this one'; END $$;"
-        "CREATE TRIGGER no_bad BEFORE INSERT ON workflow_runs FOR EACH ROW"
-        " WHEN (NEW.run_id = 'wrun_0bad') EXECUTE FUNCTION no_bad()",
-        name,
-    )
+    server.execute(REFUSES, name)
     inserts = 0
 
     def reached(point: str) -> None:

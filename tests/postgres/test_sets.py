@@ -185,6 +185,24 @@ def test_all_statements_with_a_row_have_a_form_for_many() -> None:
         assert len(SETS.writes(statement, rows, bold=True)) == 1
 
 
+def test_nothing_about_a_new_run_comes_before_it(connection: Connection) -> None:
+    """Events of runs that exist wait already, and those of a new one would be sent with them."""
+
+    def created(run_id: str) -> tuple[Any, ...]:
+        return (run_id, 1, "e", "run_created", None, 5, None, 1, None, None, None, None)
+
+    session = session_on(connection)
+    session.send(RUNS.insert_run, run_row("wrun_1"))
+    session.flush()
+    session.send(RUNS.insert_event, created("wrun_1"))
+    for run_id in ("wrun_2", "wrun_3"):
+        session.send(RUNS.insert_run, run_row(run_id))
+        session.send(RUNS.insert_event, created(run_id))
+    session.flush()
+    found = connection.execute("SELECT run_id FROM workflow_events ORDER BY run_id").fetchall()
+    assert found == [("wrun_1",), ("wrun_2",), ("wrun_3",)]
+
+
 def test_large_writes_are_not_gathered(connection: Connection) -> None:
     session = session_on(connection)
     with connection.transaction():

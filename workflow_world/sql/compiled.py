@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeAlias, cast
@@ -134,9 +135,12 @@ class Session:
     def announce(self, topic: str) -> None:
         """Other processes should look again after the commit. For engines that can tell them."""
 
-    def prove(self, statement: Statement, **values: Any) -> None:
-        """The statement finds a row from now on, if this transaction is committed, for good or
-        for long. For engines on which the answer to a COMMIT can be lost."""
+    def prove(
+        self, statement: Statement, values: Mapping[str, Any], *, until: datetime | None = None
+    ) -> None:
+        """The statement finds a row from now on if this transaction is committed, and only then:
+        for good, or at least ``until`` a time of the queue's clock. For engines on which the answer
+        to a COMMIT can be lost."""
 
     def listed(self, values: Iterable[str]) -> Any:
         """The value of a parameter of ``among``."""
@@ -207,11 +211,19 @@ class Session:
         return sql, [values[name] if name in values else constants.get(name) for name in order]
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What ``Session.prove`` was told."""
+
+    read: Read
+    until: datetime | None
+
+
 class ProvingSession(Session):
     """For engines on which the answer to a COMMIT can be lost.
 
     Attributes:
-        proof: a statement with its values that finds a row if the transaction was committed.
+        proof: the first that is for good, else the first.
         wrote: anything was to be written; else nothing is lost with the transaction.
     """
 
@@ -219,12 +231,14 @@ class ProvingSession(Session):
 
     def __init__(self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]) -> None:
         super().__init__(cursor, dialect, now)
-        self.proof: Read | None = None
+        self.proof: Proof | None = None
         self.wrote = False
 
-    def prove(self, statement: Statement, **values: Any) -> None:
-        if self.proof is None:
-            self.proof = (statement, values)
+    def prove(
+        self, statement: Statement, values: Mapping[str, Any], *, until: datetime | None = None
+    ) -> None:
+        if self.proof is None or (until is None and self.proof.until is not None):
+            self.proof = Proof((statement, values), until)
 
 
 def adhoc(name: str, element: ClauseElement) -> Statement:

@@ -32,6 +32,7 @@ class Locks:
         runs: rows that are locked before the operation reads them; none of them need exist.
         messages: rows that the operation changes, locked before when a batch has several.
         key: keeps operations of equal keys in one lane.
+        also: what else the operation may change, or look for.
         stream: the stream that the operation locks and appends to.
         ahead: tells what the operation reads first, so that a batch may read all of it at once:
             of its locked runs and messages, or what it may as well have read a moment earlier.
@@ -42,6 +43,7 @@ class Locks:
     runs: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     key: str = ""
+    also: tuple[str, ...] = ()
     stream: str = ""
     ahead: Callable[[Session], Sequence[Read]] | None = None
     lease: tuple[str, Read] | None = None
@@ -49,7 +51,7 @@ class Locks:
     @property
     def subjects(self) -> tuple[str, ...]:
         """What the operation changes, or looks for."""
-        return (*self.runs, *self.messages, self.place)
+        return (*self.runs, *self.messages, *self.also, self.place)
 
     @property
     def order(self) -> tuple[bool, str, str]:
@@ -95,21 +97,24 @@ class Job(Generic[T]):
 
 
 class Lane:
-    """``transact`` runs a batch of jobs in one transaction and fills in their results.
+    """``transact`` runs a batch of jobs in one transaction and fills in their results. Those that
+    it returns it has left: they come first in the next batch.
 
+    ``order`` is that of what a batch gathers; by default that in which it was submitted.
     ``unhurried``: where what is in no hurry waits; lanes of one database may share it.
     """
 
     def __init__(
         self,
         name: str,
-        transact: Callable[[Sequence[Job[Any]]], None],
+        transact: Callable[[Sequence[Job[Any]]], Sequence[Job[Any]] | None],
         *,
         threads: int,
         max_batch: int,
+        order: Callable[[Job[Any]], Any] | None = None,
         unhurried: Unhurried | None = None,
     ) -> None:
-        self._name, self._transact = name, transact
+        self._name, self._transact, self._order = name, transact, order
         self._count, self._max_batch = threads, max_batch
         self._unhurried = unhurried
         self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
@@ -215,22 +220,27 @@ class Lane:
             self._run(job)
 
     def _run(self, first: Job[Any]) -> None:
-        """One batch."""
-        self._finish(self._gather(first))
+        """One batch, and others until nothing of it is left."""
+        left = self._finish(self._gather([first], self._max_batch))
+        while left:
+            left = self._finish([*left, *self._gather([], self._max_batch - len(left))])
 
-    def _finish(self, batch: Sequence[Job[Any]]) -> None:
+    def _finish(self, batch: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
+        """Returns: what is left of it."""
+        left: Sequence[Job[Any]] = ()
         try:
-            self._transact(batch)
+            left = self._transact(batch) or ()
         except BaseException as error:  # every caller must get an answer
             for job in batch:
                 job.error = error
-        _hand_out(batch)
+        waiting = {id(job) for job in left}
+        _hand_out([job for job in batch if id(job) not in waiting])
+        return left
 
-    def _gather(self, first: Job[Any]) -> list[Job[Any]]:
-        """The first job and whatever else is waiting."""
-        batch = [first]
+    def _gather(self, batch: list[Job[Any]], most: int) -> list[Job[Any]]:
+        """The batch and whatever else is waiting."""
         try:
-            while len(batch) < self._max_batch:
+            while len(batch) < most:
                 job = self._queue.get_nowait()
                 if job is None:
                     self._queue.put(None)  # the end comes after this batch
@@ -238,7 +248,7 @@ class Lane:
                 batch.append(job)
         except Empty:
             pass
-        return batch
+        return batch if self._order is None else sorted(batch, key=self._order)
 
 
 def _hand_out(batch: Sequence[Job[Any]]) -> None:

@@ -208,7 +208,7 @@ class NearLane(Lane):
         super()._add(job)
 
     def _run(self, first: Job[Any]) -> None:
-        batch = self._gather(first)
+        batch = self._gather([first], self._max_batch)
         try:
             with self._working:
                 self._finish(batch)

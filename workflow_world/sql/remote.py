@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from sqlalchemy.engine import Dialect
 
-from .compiled import Cursor, ProvingSession, Read, Row, Statement
+from .compiled import Cursor, Proof, ProvingSession, Read, Row, Statement
 from .lane import Job
 
 _Known: TypeAlias = dict[object, list[Row]]
@@ -47,7 +47,7 @@ class RemoteSession(ProvingSession):
             yield from part
             locks = ()
 
-    def undone(self, proof: Read | None) -> None:
+    def undone(self, proof: Proof | None) -> None:
         """All since ``proof`` was the proof is undone."""
         self._ahead.clear()
         self.proof = proof

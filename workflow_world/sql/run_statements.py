@@ -298,6 +298,20 @@ class RunStatements:
         )
 
     @cached_property
+    def stored_event(self) -> Statement:
+        """This event, and not one of somebody else's at the same place, for its id may be equal."""
+        e = self.t.events.c
+        same = (e.run_id, e.position, e.event_id, e.event_type, e.created_at)
+        maybe = (e.correlation_id, e.event_data)
+        return Statement(
+            "find stored event",
+            select(e.position).where(
+                *(column == bindparam(column.name) for column in same),
+                *(column.is_not_distinct_from(bindparam(column.name)) for column in maybe),
+            ),
+        )
+
+    @cached_property
     def log(self) -> Statement:
         """The hottest read: a run's log from behind a position."""
         events = self.t.events

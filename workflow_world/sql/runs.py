@@ -223,7 +223,7 @@ class SqlRunStore:
                     raise contended(f"run {run_id!r}")
                 return False
         if events:
-            session.prove(s.event, run_id=run_id, event_id=decision.events[0].event_id)
+            session.prove(s.stored_event, dict(zip(s.insert_event.names, events[0], strict=True)))
         return True
 
     # --- reads ---------------------------------------------------------------------------

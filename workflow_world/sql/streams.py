@@ -14,7 +14,7 @@ from ..core.values import to_ms
 from ..errors import StreamClosedError
 from ..ids import new_id
 from ..signals import stream_topic
-from .compiled import Row, Session, Statement, insert_or_nothing
+from .compiled import Read, Row, Session, Statement, insert_or_nothing
 from .contention import MAX_LOOKS, contended
 from .damage import checked
 from .holding import Holding
@@ -132,7 +132,7 @@ class SqlChunkStore:
             self._holding.check(session, sender)
             return self._add(session, run_id, name, chunks)
 
-        first = await self._database.write(append, locks=_about(run_id, name))
+        first = await self._database.write(append, locks=self._about(run_id, name, sender))
         self._database.hub.notify(stream_topic(run_id, name))
         return first
 
@@ -141,7 +141,7 @@ class SqlChunkStore:
             self._holding.check(session, sender)
             self._add(session, run_id, name, None)
 
-        await self._database.write(close, locks=_about(run_id, name))
+        await self._database.write(close, locks=self._about(run_id, name, sender))
         self._database.hub.notify(stream_topic(run_id, name))
 
     def _add(self, session: Session, run_id: str, name: str, chunks: Sequence[bytes] | None) -> int:
@@ -211,6 +211,16 @@ class SqlChunkStore:
             checked(f"A row of stream_chunks with run_id {run_id!r}", row, str)
         return [row[0] for row in rows]
 
+    def _about(self, run_id: str, name: str, sender: Lease | None) -> Locks:
+        tail: Read = (self._statements.tail, {"run_id": run_id, "stream_name": name})
+        return Locks(
+            key=run_id,
+            stream=name,
+            # Where streams are locked one by one, the tail is only known behind the lock.
+            ahead=None if self._database.concurrent else lambda _: [tail],
+            lease=self._holding.kept(None if sender is None else sender.message_id),
+        )
+
     def _info(self, session: Session, run_id: str, name: str) -> StreamInfo:
         row = session.one(self._statements.tail, run_id=run_id, stream_name=name)
         if row is None:
@@ -235,13 +245,8 @@ class SqlChunkStore:
         )
         if not stored:
             return False
-        session.prove(
-            self._statements.by_chunk_id,
-            run_id=run_id,
-            stream_name=name,
-            chunk_index=index,
-            chunk_id=chunk_id,
-        )
+        about = {"run_id": run_id, "stream_name": name, "chunk_index": index, "chunk_id": chunk_id}
+        session.prove(self._statements.by_chunk_id, about)
         return True
 
 
@@ -252,10 +257,6 @@ def _chunk_of(run_id: str, name: str, row: Row) -> Chunk:
 
 def _where(run_id: str, name: str) -> str:
     return f"The row of stream_chunks with run_id {run_id!r}, stream_name {name!r}"
-
-
-def _about(run_id: str, name: str) -> Locks:
-    return Locks(key=run_id, stream=name)
 
 
 def _fitting(sizes: Sequence[Sequence[int]], max_bytes: int) -> int:

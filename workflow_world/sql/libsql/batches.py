@@ -34,20 +34,20 @@ class Batches:
             except Exception as error:
                 job.error = ours(error)
 
-    def transact(self, jobs: Sequence[Job[Any]]) -> None:
-        """In as many transactions as it takes. Each is optimistic: no savepoints. If an operation
-        fails, undo all, then run each in its own."""
-        # Those that know what they read come first, so that it is read together.
-        rest = sorted(jobs, key=lambda job: job.locks.order)
-        while rest:
-            batch = _Batch(rest)
-            try:
-                self._transactions.write(batch.together)
-            except Exception as error:
-                self._failed(batch, error)
-            # Outside: what was committed must not run again, whatever fails now.
-            faults.point("after commit")
-            rest = [*batch.again, *rest[max(batch.count, 1) :]]
+    def transact(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """One transaction. It is optimistic: no savepoints. If an operation fails, undo all, then
+        run each in its own.
+
+        Returns: those for which there was no time.
+        """
+        batch = _Batch(jobs)
+        try:
+            self._transactions.write(batch.together)
+        except Exception as error:
+            self._failed(batch, error)
+        # Outside: what was committed must not run again, whatever fails now.
+        faults.point("after commit")
+        return [*batch.again, *jobs[max(batch.count, 1) :]]
 
     def _failed(self, batch: _Batch, error: Exception) -> None:
         found = ours(error)

@@ -77,6 +77,8 @@ class LibsqlDatabase(Database):
             batches.transact,
             threads=1,
             max_batch=_MAX_BATCH,
+            # Those that know what they read come first, so that it is read together.
+            order=lambda job: job.locks.order,
             unhurried=unhurried,
         )
         self._reads = Lane(

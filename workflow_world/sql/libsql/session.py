@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from sqlalchemy.engine import Dialect
 
 from ... import faults, hrana
-from ..compiled import Read, Row, Statement
+from ..compiled import Proof, Read, Row, Statement
 from ..lane import Job
 from ..remote import RemoteSession
 from ..server_clock import ServerClock
@@ -70,7 +70,7 @@ class LibsqlSession(RemoteSession):
     def release(self) -> None:
         self._connection.execute("RELEASE one")
 
-    def undo(self, proof: Read | None) -> None:
+    def undo(self, proof: Proof | None) -> None:
         """All since the savepoint, which stays. ``proof`` was the proof then."""
         self._connection.execute("ROLLBACK TO one")
         self.undone(proof)

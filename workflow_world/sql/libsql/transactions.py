@@ -10,7 +10,7 @@ from sqlalchemy.engine import Dialect
 
 from ... import faults, hrana
 from ...errors import BackendError
-from ..compiled import Read
+from ..compiled import Proof
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Retry, Unreachable
 from ..server_clock import ServerClock
 from .connections import SERVER_TIME, Connections
@@ -99,26 +99,31 @@ class Transactions:
     def _begin(self, connection: hrana.Connection, begin: str, careful: bool) -> LibsqlSession:
         return LibsqlSession(connection, self._dialect, self._clock, begin=begin, careful=careful)
 
-    def _find_out(self, proof: Read | None, error: hrana.Error) -> None:
+    def _find_out(self, proof: Proof | None, error: hrana.Error) -> None:
         """The answer to a COMMIT was lost. Returns if the transaction was committed.
 
         It held the write lock. Who gets that lock next knows that it is over, one way or the
-        other, and whether a row of it is there says which.
+        other, and whether a row of it is there says which; a row that others may have changed by
+        now says nothing by its absence.
         """
         deadline = time.monotonic() + _ASK_S
         while proof is not None and time.monotonic() < deadline:
+            statement, values = proof.read
             try:
                 with self._connections.one() as connection:
                     session = self._begin(connection, _WRITE, careful=True)
-                    found = session.one(proof[0], **proof[1])
+                    found = session.one(statement, **values)
+                    is_late = proof.until is not None and session.now() >= proof.until
             except hrana.Error as failure:
                 if not is_passing(failure):
                     break
                 time.sleep(_PAUSE_S)
             else:
-                if found is None:
-                    raise NotApplied
-                return
+                if found is not None:
+                    return
+                if is_late:
+                    break
+                raise NotApplied
         raise BackendError(
             "libSQL: the connection was lost during COMMIT; what it wrote may be there or not",
             code=UNKNOWN_OUTCOME,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ... import faults
-from ..compiled import Read, Row, Statement
+from ..compiled import Proof, Read, Row, Statement
 from ..remote import RemoteSession
 from .arrays import Texts
 from .connections import Connection, wire_of
@@ -77,7 +77,7 @@ class PostgresSession(RemoteSession):
         if self._opening:
             self._answers([])
 
-    def undone(self, proof: Read | None) -> None:
+    def undone(self, proof: Proof | None) -> None:
         """What still waits of it, too."""
         self._waiting.drop()
         super().undone(proof)

@@ -158,6 +158,9 @@ class Waiting:
         self._weight += weight
         group = self._open.get(statement)
         if group is None:
+            if statement.row == ("run_id",) and isinstance(statement.element, Insert):
+                self._forget()  # what is about the new run must not move in front of it
+                self._rows.add(key)
             group = self._open[statement] = []
             self._groups.append((statement, bold, group))
         group.append(row)

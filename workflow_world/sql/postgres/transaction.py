@@ -161,7 +161,8 @@ class Transactions:
         if proof is None:
             return False
         session = PostgresSession(connection, self._sets, self._clock.now)
-        return session.one(proof[0], **proof[1]) is not None
+        statement, values = proof.read
+        return session.one(statement, **values) is not None
 
 
 class Transaction:

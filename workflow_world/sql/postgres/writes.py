@@ -116,7 +116,9 @@ class Writes:
                 transaction.session.flush()
         except Exception as error:
             if transaction.connection.closed:
-                raise
+                # As the driver said it: a connection that is lost is a reason to do it all again.
+                cause = error.__cause__
+                raise (cause if isinstance(cause, psycopg.Error) else error) from None
             was_blocked = getattr(error.__cause__, "sqlstate", None) in BLOCKED
             job.error = error
             transaction.session.undone(proof)

@@ -125,7 +125,9 @@ class Claiming(QueueBase):
                 session.send(self._statements.take(self._marks), (*values, session.listed(ids)))
         if rows:
             token = changes[0] + rows[0][0]
-            session.prove(self._statements.claimed, message_id=rows[0][0], token=token)
+            about = {"message_id": rows[0][0], "token": token}
+            # Then another worker may have it, with another token.
+            session.prove(self._statements.claimed, about, until=now + lease)
         return [_taken_of(row, changes) for row in rows]
 
     def _take_unchanged(

@@ -81,7 +81,7 @@ class Enqueuing(QueueBase):
             return False
         if row["lease_token"] is None:
             session.announce(QUEUE)
-        session.prove(self._statements.get, message_id=row["message_id"])
+        session.prove(self._statements.get, {"message_id": row["message_id"]})
         return True
 
     def _is_replayed(self, session: Session, run_id: str | None, now: datetime) -> bool:
@@ -143,6 +143,8 @@ class Enqueuing(QueueBase):
         settlement that comes after it: the delivery is repeated, and sends it again."""
         sender = None if message.sender is None else message.sender.message_id
         locks = Locks(
+            # Of several that replay one run only the first may be claimed.
+            also=(message.replays,) if claims and message.replays is not None else (),
             key=message.idempotency_key or message.run_id or message.message_id,
             ahead=lambda _: self._reads_of_new(message, claims=claims),
             lease=self._holding.kept(sender),
