@@ -133,6 +133,7 @@ async def check_everything(
             cut_off += kinds["step_started"] - kinds["step_retrying"] - kinds["step_completed"]
         stats = await world.messages.stats()
         assert not any("failed" in counts for counts in stats.counts.values()), stats
+        deliveries = await most_deliveries(world)
         report = await check(world)
         assert not report.findings, report.findings
     finally:
@@ -140,7 +141,19 @@ async def check_everything(
     print(f"{cut_off} executions were cut off")  # noqa: T201
     if late:
         print(f"an execution began again at most {max(late):.2f} s after a kill")  # noqa: T201
+        print(f"a message was claimed at most {deliveries} times")  # noqa: T201
     return cut_off
+
+
+async def most_deliveries(world: World) -> int:
+    """Of any message, that which completed it included."""
+    most, cursor = 0, None
+    while True:
+        page = await world.messages.list(cursor=cursor, limit=1000)
+        most = max([most, *(one.deliveries for one in page.data)])
+        if not page.has_more:
+            return most
+        cursor = page.cursor
 
 
 def waits(log: list[Event], kills: Sequence[float]) -> Iterator[float]:
