@@ -22,12 +22,14 @@ FLOWS = (
     "nested",
     "own_costs",
     "own_install",
+    "own_lost_lease",
 )
+ON_SQLITE_ALONE = ("own_costs", "own_lost_lease")  # which look into the file, or count what it does
 
 
 PLAYS = [
     *(("sqlite", flow) for flow in FLOWS),
-    *(("postgres", flow) for flow in FLOWS if flow != "own_costs"),  # which counts those of SQLite
+    *(("postgres", flow) for flow in FLOWS if flow not in ON_SQLITE_ALONE),
 ]
 
 

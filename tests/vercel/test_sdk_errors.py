@@ -31,7 +31,8 @@ SAMPLES: list[tuple[errors.WorldError, int, type[Exception]]] = [
     (errors.HookNotFoundError(hook_id="h"), 404, w.HookNotFoundError),
     (errors.EntityConflictError("x"), 409, w.EntityConflictError),
     (errors.HookResumeConflictError("x"), 409, w.HookResumeConflictError),
-    (errors.LeaseLostError("m"), 409, w.EntityConflictError),
+    # No conflict of the SDK's: nobody has written what was refused, so a replay meets it again.
+    (errors.LeaseLostError("m"), 409, w.WorkflowWorldError),
     (errors.StreamClosedError("r", "s"), 409, w.WorkflowWorldError),
     (errors.RunExpiredError("x"), 410, w.RunExpiredError),
     (errors.PayloadTooLargeError("x"), 413, w.WorkflowWorldError),
@@ -76,6 +77,7 @@ def test_what_the_sdk_must_not_take_for_something_else() -> None:
     for ours, theirs in (
         (errors.RunExpiredError, w.EntityConflictError),
         (errors.StreamClosedError, w.EntityConflictError),
+        (errors.LeaseLostError, w.EntityConflictError),
         (errors.RunExpiredError, errors.EntityConflictError),
         (errors.EntityConflictError, w.WorkflowWorldError),
         (errors.HookNotFoundError, w.WorkflowWorldError),

@@ -18,7 +18,9 @@ from .. import errors
 _SDK_CLASSES: Final[tuple[tuple[type[errors.WorldError], tuple[type[Exception], ...]], ...]] = (
     # The first row that fits counts. In the SDK conflicts, missing hooks and early steps are no
     # WorkflowWorldErrors; a StreamClosedError must be nothing else, because the SDK takes any
-    # EntityConflictError for "somebody else did it already" (spec 5.4).
+    # EntityConflictError for "somebody else did it already" (spec 5.4). Nor must what a delivery
+    # without a lease wrote: the SDK would replay at once, until somebody else has written it.
+    (errors.LeaseLostError, (w.WorkflowWorldError,)),
     (errors.HookResumeConflictError, (w.HookResumeConflictError,)),
     (errors.EntityConflictError, (w.EntityConflictError,)),
     (errors.HookNotFoundError, (w.HookNotFoundError,)),
