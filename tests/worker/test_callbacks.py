@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from workflow_world import create_world
 from workflow_world.codec import encode
 from workflow_world.core.delivery import Again, Done, Failed, Outcome, Unreachable
 from workflow_world.core.entities import Message
+from workflow_world.errors import BackendError
 from workflow_world.settings import Settings
+from workflow_world.testing.conformance.endpoint import Request
 from workflow_world.worker import connections
 from workflow_world.worker.callback import outcome_of
 from workflow_world.worker.connections import Response
@@ -374,3 +377,45 @@ async def test_success_whatever_the_body(body: bytes, encoding: bytes | None) ->
     headers = [] if encoding is None else [(b"Content-Encoding", encoding)]
     assert outcome_of(Response(status=200, headers=headers, body=body)) == Done()
     assert isinstance(outcome_of(Response(status=503, headers=headers, body=body)), Failed)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BackendError("gone"),
+        BackendError("lost", code="UNKNOWN_OUTCOME"),
+        ExceptionGroup("of the SDK's tasks", [BackendError("gone")]),
+    ],
+    ids=repr,
+)
+async def test_outage_of_the_applications_database_costs_nothing(error: Exception) -> None:
+    """As in process: the answer of our own handler is no failure, however often it comes."""
+    world = create_world("memory:")
+
+    async def handler(message: object, **about: object) -> None:
+        raise error
+
+    handle = world.create_queue_handler("__wkf_step_", handler)
+
+    async def by_our_handler(call: Call) -> None:
+        response = await handle(Request(headers=call.headers, body=call.body))
+        lines = [f"HTTP/1.1 {response.status} -", f"content-length: {len(response.body)}"]
+        lines += [f"{name}: {value}" for name, value in response.headers.items()]
+        call.writer.write("\r\n".join([*lines, "", ""]).encode() + response.body)
+
+    app = Application(deque([by_our_handler]))
+    async with app.running():
+        result = await outcome(app.url)
+    assert isinstance(result, Unreachable)
+    await world.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(503, b'{"code": "BUSY"}'), (503, b'["BACKEND"]'), (503, b""), (429, b'{"code": "BACKEND"}')],
+)
+def test_retry_after_of_others_is_a_delay(status: int, body: bytes) -> None:
+    """Only a 503 that names the outage is one; the rest is what spec 4.11 says."""
+    found = outcome_of(Response(status=status, headers=[(b"Retry-After", b"1")], body=body))
+    assert isinstance(found, Failed)
+    assert found.retry_after_seconds == 1

@@ -22,7 +22,7 @@ from ..settings import Settings
 from ..wire import CBOR, to_json
 from .callback_url import base_url
 from .connections import Connections, Headers, NotConnectedError, Response
-from .handlers import ATTEMPT_HEADER, ID_HEADER, NAME_HEADER, seconds
+from .handlers import ATTEMPT_HEADER, ID_HEADER, NAME_HEADER, OUTAGE_CODE, seconds
 
 logger = logging.getLogger("workflow_world.deliver")
 
@@ -76,15 +76,18 @@ class Callbacks:
 
 
 def outcome_of(response: Response) -> Outcome:
-    """What a callback's response means (spec 4.11)."""
+    """What a callback's response means (spec 4.11; an outage that it names: design 7)."""
     status, body = response.status, _decompressed(response)
     succeeded = 200 <= status < 300
     if succeeded or status == _UNAVAILABLE:
-        again = _again(body)
+        reply = _reply(body)
+        again = _again(reply)
         if again is not None:
             return again
         if succeeded:
             return Done()
+        if reply.get("code") == OUTAGE_CODE:
+            return Unreachable(message="HTTP 503: the application's database cannot be reached")
     retry_after = None
     if status in (_TOO_MANY, _UNAVAILABLE):
         retry_after = seconds(_header(response.headers, b"retry-after"))
@@ -154,14 +157,16 @@ def _decompressed(response: Response) -> bytes:
         return response.body
 
 
-def _again(body: bytes) -> Again | None:
+def _reply(body: bytes) -> Mapping[str, Any]:
+    """The JSON object in the body; empty when there is none."""
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, Mapping):
-        return None
-    reply = cast("Mapping[str, Any]", value)
+        return {}
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _again(reply: Mapping[str, Any]) -> Again | None:
     delay = reply.get("timeoutSeconds")
     if isinstance(delay, bool) or not isinstance(delay, int | float) or seconds(delay) is None:
         return None

@@ -18,6 +18,8 @@ logger = logging.getLogger("workflow_world.handlers")
 NAME_HEADER: Final = "x-vqs-queue-name"
 ID_HEADER: Final = "x-vqs-message-id"
 ATTEMPT_HEADER: Final = "x-vqs-message-attempt"
+OUTAGE_CODE: Final = "BACKEND"
+"""``code`` in the body of a 503: the application's database failed, so nothing is charged."""
 _OUTAGES: Final = frozenset({"BACKEND", "UNKNOWN_OUTCOME"})
 _SUMMARY_LENGTH: Final = 500
 
@@ -141,7 +143,8 @@ async def _nobody(
 
 
 def _unavailable() -> HTTPResponse:
-    response = HTTPResponse.json({"error": "The database cannot be reached"}, status=503)
+    body = {"error": "The database cannot be reached", "code": OUTAGE_CODE}
+    response = HTTPResponse.json(body, status=503)
     response.headers["retry-after"] = "1"
     return response
 
