@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import httpcore
 import pytest
 
 from workflow_world import create_world
@@ -197,6 +199,31 @@ async def test_connection_idle_for_too_long_is_closed(monkeypatch: pytest.Monkey
             assert await deliverer.deliver(message()) == Done()
         await app.until(lambda app: app.open == 1)
     assert app.accepted == 3
+
+
+async def test_a_host_that_vanished_is_noticed() -> None:
+    """It sends no hang-up: the system has to look for it. Each option where the system has it."""
+    app, found = Application(), connections.Connections(limit=1, total_s=None)
+    async with app.running():
+        url, head = httpcore.URL(app.url), [(b"host", b"a"), (b"content-length", b"0")]
+        await found.post(url, head, b"")
+        (kept,) = found._idle
+        answer = await kept.handle_async_request(httpcore.Request("POST", url, headers=head))
+        await answer.aread()
+        await answer.aclose()
+        wire = answer.extensions["network_stream"].get_extra_info("socket")
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        expected = {
+            "TCP_KEEPIDLE": 15,
+            "TCP_KEEPALIVE": 15,
+            "TCP_KEEPINTVL": 5,
+            "TCP_KEEPCNT": 4,
+        }
+        for name, value in expected.items():
+            if hasattr(socket, name):
+                assert wire.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+        await found.close()
+    assert len(app.calls) == 2
 
 
 async def test_idle_connections_are_bounded_and_closed() -> None:

@@ -7,6 +7,7 @@ The pool of an HTTP client looks through all its requests and connections, twice
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections import deque
@@ -23,6 +24,22 @@ KEEP_ALIVE_S: Final = 4.0
 # A hang-up that crossed our request on the way shows within a round trip. When it comes later,
 # the application was at work on the request.
 CROSSING_S: Final = 1.0
+# A host that vanishes hangs up on nobody, and an answer may take any time: the system asks it for
+# signs of life, and breaks the connection 15 + 4 x 5 s after the last one.
+_KEEP_ALIVE: Final = (
+    ("TCP_KEEPIDLE", 15),
+    ("TCP_KEEPALIVE", 15),  # the same on macOS
+    ("TCP_KEEPINTVL", 5),
+    ("TCP_KEEPCNT", 4),
+)
+_SOCKET_OPTIONS: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in _KEEP_ALIVE
+        if hasattr(socket, name)
+    ),
+)
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
@@ -123,7 +140,10 @@ class Connections:
         if origin.scheme == b"https" and self._tls is None:
             self._tls = httpx.create_ssl_context(trust_env=False)
         return httpcore.AsyncHTTPConnection(
-            origin, ssl_context=self._tls, keepalive_expiry=KEEP_ALIVE_S
+            origin,
+            ssl_context=self._tls,
+            keepalive_expiry=KEEP_ALIVE_S,
+            socket_options=_SOCKET_OPTIONS,
         )
 
     async def _read(
