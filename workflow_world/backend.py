@@ -160,7 +160,8 @@ class NewMessage:
 
     Attributes:
         delay: added to now when ``available_at`` is None.
-        is_wake_up: do not store it while another wake-up of the run is pending (design 7).
+        is_wake_up: do not store it while another wake-up of the run is pending in its queue
+            (design 7). It has no headers.
         key_ttl: how long a completed message still holds its idempotency key (spec 4.4).
         sender: the delivery that sends it; refused with LeaseLostError once its lease is lost.
     """
@@ -225,7 +226,8 @@ class MessageStore(Protocol):
 
         In this order: an unfinished message with the same idempotency key; a completed one that
         finished less than ``key_ttl`` ago; for a wake-up, a pending, unclaimed wake-up of the
-        same run that is due. Nothing of a found message changes.
+        same run in the same queue that is due. Nothing of a found message changes. A run has one
+        pending wake-up: what is stored beside one is an ordinary message.
 
         With a ``sender`` it may be undone by a loss of power: whatever undoes the message undoes
         the delivery's later settlement too, so the delivery comes again and sends it again.

@@ -60,7 +60,10 @@ def test_any_map_has_a_subject(payload: dict[Any, Any]) -> None:
     [(0, None, True), (-1, None, True), (0.001, None, False), (0, "key", False), (5, "key", False)],
 )
 def test_wake_ups(delay: float, key: str | None, expected: bool) -> None:
-    """Design 7: no step, no input, no delay, no key."""
+    """Design 7: no step, no input, no delay, no key, no headers."""
     bare, full = Subject(run_id="r", is_bare=True), Subject(run_id="r")
     assert is_wake_up(bare, delay_seconds=delay, idempotency_key=key) is expected
     assert not is_wake_up(full, delay_seconds=delay, idempotency_key=key)
+    for headers in (None, {}, {"x-trace": "1"}):
+        found = is_wake_up(bare, delay_seconds=delay, idempotency_key=key, headers=headers)
+        assert found is (expected and not headers)

@@ -97,7 +97,9 @@ class Messages:
             key_ttl=timedelta(milliseconds=settings.idempotency_ttl_ms),
             run_id=subject.run_id,
             step_id=subject.step_id,
-            is_wake_up=is_wake_up(subject, delay_seconds=delay, idempotency_key=idempotency_key),
+            is_wake_up=is_wake_up(
+                subject, delay_seconds=delay, idempotency_key=idempotency_key, headers=headers
+            ),
             deployment_id=deployment_id,
             headers=None if headers is None else dict(headers),
         )

@@ -42,9 +42,16 @@ def subject_of(payload: object) -> Subject:
     )
 
 
-def is_wake_up(subject: Subject, *, delay_seconds: float, idempotency_key: str | None) -> bool:
-    """Whether another pending message of the same kind makes this one superfluous (design 7).
+def is_wake_up(
+    subject: Subject,
+    *,
+    delay_seconds: float,
+    idempotency_key: str | None,
+    headers: Mapping[str, str] | None = None,
+) -> bool:
+    """Whether another pending message of the same kind in its queue makes this one superfluous.
 
-    Whoever claims the pending one reads everything that was committed before the claim.
+    Whoever claims the pending one reads everything that was committed before the claim (design 7),
+    but gets no header of this one.
     """
-    return subject.is_bare and delay_seconds <= 0 and idempotency_key is None
+    return subject.is_bare and delay_seconds <= 0 and idempotency_key is None and not headers

@@ -70,14 +70,16 @@ def superfluous(messages: Collection[Message], new: NewMessage, now: datetime) -
             and message.processed_at > now - new.key_ttl
         ):
             return message
+    waiting = pending_wake_up(messages, new.run_id) if new.is_wake_up else None
+    if waiting is not None and waiting.queue_name == new.queue_name and waiting.available_at <= now:
+        return waiting
+    return None
+
+
+def pending_wake_up(messages: Collection[Message], run_id: str | None) -> Message | None:
+    """The wake-up of the run that nobody has claimed; a run has one at most."""
     for message in messages:
-        if (
-            new.is_wake_up
-            and message.is_wake_up
-            and message.status == "pending"
-            and message.run_id == new.run_id
-            and message.available_at <= now
-        ):
+        if message.is_wake_up and message.status == "pending" and message.run_id == run_id:
             return message
     return None
 

@@ -26,6 +26,7 @@ from .messages import (
     is_unfinished,
     must_hold,
     pending_again,
+    pending_wake_up,
     stored,
     superfluous,
 )
@@ -220,6 +221,9 @@ class MemoryQueue:
         found = superfluous(self._messages.values(), new, now)
         if found is not None:
             return found.message_id
+        if new.is_wake_up and pending_wake_up(self._messages.values(), new.run_id) is not None:
+            # Stored beside that one, it stands for no other.
+            new = replace(new, is_wake_up=False)
         self._put(change, stored(new, now))
         return new.message_id
 

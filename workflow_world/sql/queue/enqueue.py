@@ -114,9 +114,10 @@ class Enqueuing(QueueBase):
         is_wake_up = message.is_wake_up
         if is_wake_up:
             row = session.one(s.pending_wake_up, run_id=message.run_id)
-            if row is not None and row[1] <= to_ms(now):
+            if row is not None and row[2] == message.queue_name and row[1] <= to_ms(now):
                 return str(row[0]), None
-            # Only with a clock that was set back: the older one is not due yet.
+            # One in another queue may never be claimed; one is not due yet after a clock was set
+            # back. This one is stored beside it, and stands for no other: a run has one wake-up.
             is_wake_up = row is None
         available_at = message.available_at or now + message.delay
         new = _new_row(message, now, available_at, is_wake_up=is_wake_up)

@@ -17,6 +17,7 @@ from ..clock import ManualClock
 from .fixtures import MakeWorld
 from .queue_helpers import (
     MILLISECOND,
+    PREFIX,
     QUEUE_NAME,
     STEP_QUEUE_NAME,
     claim,
@@ -302,6 +303,31 @@ async def test_wake_ups_of_a_run_are_coalesced_while_one_is_pending(
 
 
 @pytest.mark.anyio
+async def test_wake_up_in_another_queue_does_not_stand_for_it(world: World) -> None:
+    """Nobody may ever serve that queue: the run's own wake-up is delivered all the same."""
+    other = await world.queue("__mistyped_wkf_workflow_greet", {"runId": "wrun_1"})
+    ours = [await world.queue(QUEUE_NAME, {"runId": "wrun_1"}) for _ in range(2)]
+    assert other not in ours
+    stored = (await world.messages.list(run_id="wrun_1")).data
+    assert [one.message_id for one in stored if one.is_wake_up] == [other]
+    assert {one.message_id for one in stored} == {other, *ours}
+    claimed = await claim(world, prefixes=[PREFIX])
+    assert {one.message_id for one in claimed} == {*ours}
+
+
+@pytest.mark.anyio
+async def test_racing_wake_ups_in_two_queues_are_both_stored(world: World, rival: World) -> None:
+    """Whichever comes first, the other one does not vanish in it."""
+    names = [QUEUE_NAME, "__other_wkf_workflow_greet"]
+    for number in range(10):
+        ids = await asyncio.gather(
+            world.queue(names[number % 2], {"runId": f"wrun_{number}"}),
+            rival.queue(names[1 - number % 2], {"runId": f"wrun_{number}"}),
+        )
+        assert len({*ids}) == 2
+
+
+@pytest.mark.anyio
 async def test_wake_up_after_a_claim_is_stored(world: World, clock: ManualClock) -> None:
     """Whoever claimed the earlier one may have read the log already."""
     first = await world.queue(QUEUE_NAME, {"runId": "wrun_1"})
@@ -350,14 +376,15 @@ async def test_reaped_message_is_no_wake_up_any_more(world: World, clock: Manual
         ({"runId": "wrun_1", "other": 1}, {}),
         ({"runId": "wrun_1"}, {"delay_seconds": 1}),
         ({"runId": "wrun_1"}, {"idempotency_key": "k"}),
+        ({"runId": "wrun_1"}, {"headers": {"x-trace": "1"}}),
         ({"__healthCheck": True, "correlationId": "c", "runId": "wrun_1"}, {}),
     ],
-    ids=["step", "run input", "hook input", "unknown", "delay", "key", "health check"],
+    ids=["step", "run input", "hook input", "unknown", "delay", "key", "headers", "health check"],
 )
 async def test_only_bare_wake_ups_are_coalesced(
     world: World, message: dict[str, object], options: dict[str, Any]
 ) -> None:
-    """A message that carries anything, waits, or has a key is stored, and is no stand-in."""
+    """A message that carries anything, waits, has a key or headers is stored, and no stand-in."""
     first = await world.queue(QUEUE_NAME, message, **options)
     second = await world.queue(QUEUE_NAME, {"runId": "wrun_1"})
     assert second != first

@@ -55,7 +55,7 @@ class EnqueueStatements(StatementsBase):
     def pending_wake_up(self) -> Statement:
         return Statement(
             "find pending wake-up",
-            select(self._m.message_id, self._m.available_at).where(
+            select(self._m.message_id, self._m.available_at, self._m.queue_name).where(
                 self._m.run_id == bindparam("run_id"), text("is_wake_up AND status = 'pending'")
             ),
         )
