@@ -30,6 +30,11 @@ SDK's own classes, so both spellings of ``except`` work there. Source: spec 7.
 
 from __future__ import annotations
 
+from typing import Final
+
+OUTAGE_CODES: Final = frozenset({"BACKEND", "UNKNOWN_OUTCOME"})
+"""``code`` of a BackendError that says nothing of what is stored: the same may succeed later."""
+
 
 class WorldError(Exception):
     """Base of every error of this package.

@@ -12,6 +12,7 @@ from ..core.paging import DEFAULT_LIMITS, Query, clamp_limit
 from ..core.resolve import ResolveData, wants_payloads, without_payloads
 from ..core.values import aware_ms
 from ..errors import RunNotFoundError, WorldError
+from ..patience import patiently
 from .context import Context, SortOrder, check_id, one_more, ordered, page
 from .events import Events
 
@@ -92,7 +93,8 @@ class Runs:
         Args:
             timeout: seconds; None waits for ever.
 
-        Raises: RunNotFoundError; TimeoutError when the run has not ended in time.
+        Raises: RunNotFoundError; TimeoutError when the run has not ended in time; BackendError
+            after five failed retries, as in ``Streams.get``.
         """
         backend = await self._context.opened()
         subscription = backend.notifier.subscribe(f"run:{check_id(run_id, 'run_id')}")
@@ -103,7 +105,7 @@ class Runs:
         deadline = None if timeout is None else clock.now().timestamp() + timeout
         try:
             while True:
-                run = await self.get(run_id)
+                run = await patiently(lambda: self.get(run_id), clock)
                 if run.is_final:
                     return run
                 left = None if deadline is None else deadline - clock.now().timestamp()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
@@ -11,12 +9,11 @@ from ..backend import Backend, Subscription
 from ..clock import Clock
 from ..core.chunks import PAGE_BYTES, PAGE_CHUNKS, start_of
 from ..core.entities import Chunk, StreamInfo
-from ..errors import BackendError, WorldClosedError
+from ..errors import WorldClosedError
+from ..patience import patiently
 
 POLL_FIRST_S: Final = 0.025
 POLL_MAX_S: Final = 0.25
-_RETRIES: Final = 5
-_RETRY_FIRST_S: Final = 0.05
 
 
 class Readers:
@@ -79,15 +76,13 @@ class Readers:
     ) -> tuple[Sequence[Chunk], StreamInfo]:
         """A page, or only the info when ``start`` is None; a short outage is ridden out."""
         chunks = self._backend.chunks
-        for attempt in range(_RETRIES):
+
+        async def read() -> tuple[Sequence[Chunk], StreamInfo]:
             self._check_open()
-            with contextlib.suppress(BackendError):
-                if start is None:
-                    return (), await chunks.info(run_id, name)
-                return await chunks.page(
-                    run_id, name, start=start, limit=PAGE_CHUNKS, max_bytes=PAGE_BYTES
-                )
-            await self._clock.wait(asyncio.Event(), _RETRY_FIRST_S * 2**attempt)
-        if start is None:
-            return (), await chunks.info(run_id, name)
-        return await chunks.page(run_id, name, start=start, limit=PAGE_CHUNKS, max_bytes=PAGE_BYTES)
+            if start is None:
+                return (), await chunks.info(run_id, name)
+            return await chunks.page(
+                run_id, name, start=start, limit=PAGE_CHUNKS, max_bytes=PAGE_BYTES
+            )
+
+        return await patiently(read, self._clock)

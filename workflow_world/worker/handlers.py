@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from ..core.delivery import Again
 from ..core.values import without_credentials
-from ..errors import BackendError, InvalidRequestError
+from ..errors import OUTAGE_CODES, BackendError, InvalidRequestError
 from ..http import Continuation, HTTPHandler, HTTPRequest, HTTPResponse, QueueHandler
 from ..wire import decode_body
 
@@ -20,7 +20,6 @@ ID_HEADER: Final = "x-vqs-message-id"
 ATTEMPT_HEADER: Final = "x-vqs-message-attempt"
 OUTAGE_CODE: Final = "BACKEND"
 """``code`` in the body of a 503: the application's database failed, so nothing is charged."""
-_OUTAGES: Final = frozenset({"BACKEND", "UNKNOWN_OUTCOME"})
 _SUMMARY_LENGTH: Final = 500
 
 
@@ -70,7 +69,7 @@ def outage_in(error: BaseException) -> BackendError | None:
     if grouped := _grouped(error):
         causes = [outage_in(inner) for inner in grouped]
         return causes[0] if all(causes) else None
-    if isinstance(error, BackendError) and error.code in _OUTAGES:
+    if isinstance(error, BackendError) and error.code in OUTAGE_CODES:
         return error
     return None
 

@@ -261,6 +261,32 @@ async def test_wait_gives_up_after_its_timeout(world: World, clock: ManualClock)
 
 
 @pytest.mark.anyio
+async def test_wait_survives_a_short_outage(make_world: MakeWorld) -> None:
+    """Three failures in a row, as a reader of a stream does (B182)."""
+    backend = Watched()
+    world = make_world(real_time=True, wrap=backend.around)
+    await start_run(world)
+    backend.fail(lambda verb: verb == "runs.get_run" and backend.failures < 3)
+    waiting = asyncio.create_task(world.runs.wait(RUN))
+    await backend.failed(3)
+    ended = await end_run(world)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await waiting == ended
+
+
+@pytest.mark.anyio
+async def test_wait_raises_in_a_long_outage(make_world: MakeWorld) -> None:
+    """It looks six times, and then says what is wrong."""
+    backend = Watched()
+    world = make_world(real_time=True, wrap=backend.around)
+    await start_run(world)
+    backend.fail(lambda verb: verb == "runs.get_run")
+    with pytest.raises(BackendError):
+        await world.runs.wait(RUN)
+    assert backend.failures == 6
+
+
+@pytest.mark.anyio
 async def test_wait_can_be_cancelled(world: World) -> None:
     """Whoever waited is gone; others still learn of the end."""
     await start_run(world)
