@@ -19,6 +19,8 @@ from workflow_world.sql.tables import Tables, tables
 
 config = context.config
 GIVEN = {**context.get_x_argument(True), **config.attributes}
+if unknown := context.get_x_argument(True).keys() - {"url", "table_prefix", "schema"}:
+    raise CommandError(f"-x takes url, table_prefix and schema, not {', '.join(sorted(unknown))}")
 OPTIONS = {name: GIVEN[name] for name in ("table_prefix", "schema") if GIVEN.get(name)}
 PREFIX, SCHEMA = OPTIONS.get("table_prefix", ""), OPTIONS.get("schema")
 

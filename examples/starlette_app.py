@@ -29,6 +29,8 @@ async def show(request: Request) -> JSONResponse:
         found = await world.runs.get(request.path_params["run_id"])
     except workflow_world.RunNotFoundError:
         return JSONResponse({"error": "no such run"}, status_code=404)
+    except workflow_world.InvalidRequestError as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
     result = await get_run(found.run_id).return_value() if found.status == "completed" else None
     return JSONResponse({"status": found.status, "result": result})
 

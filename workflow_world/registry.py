@@ -30,6 +30,9 @@ _EXTRAS: Final[Mapping[str, str]] = {}
 
 _QUERY: Final = re.compile(r"[?#]")
 
+_TOKEN: Final = re.compile(r"[\w-]{12,}(\.[\w-]{12,})*")
+"""A JWT, or a key: long runs of letters and digits."""
+
 Opener = Callable[..., Backend]
 
 
@@ -40,10 +43,15 @@ def scheme_of(url: str) -> str:
     scheme, colon, _ = url.partition(":")
     if not colon or not scheme:
         raise ConfigurationError(
-            f"The database URL has no scheme: write file:{redact(url)} for a SQLite file. "
+            f"The database URL has no scheme: write file:{_shown(url)} for a SQLite file. "
             f"Known schemes: {', '.join(known())}"
         )
     return scheme.partition("+")[0].lower()
+
+
+def _shown(text: str) -> str:
+    """What stands where a URL should: a token, when two variables were mixed up."""
+    return "…" if _TOKEN.fullmatch(text.strip()) else redact(text)
 
 
 def known() -> list[str]:

@@ -117,6 +117,10 @@ class World:
         return http_handler
 
     @property
+    def is_closed(self) -> bool:
+        return self._context.closed
+
+    @property
     def handled_prefixes(self) -> tuple[str, ...]:
         """The queue-name prefixes that have a handler in this process."""
         return self._handlers.prefixes

@@ -6,6 +6,8 @@ import asyncio
 import json
 import sqlite3
 
+import pytest
+
 from workflow_world import create_world
 
 from .conftest import Call, Spawn
@@ -65,6 +67,47 @@ def test_status_and_purge(call: Call) -> None:
         assert result.exit_code == 0, result.output
         assert result.stdout == f"file:workflow.db: deleted {deleted}\n"
     assert counts(call) == {"pending": 1, "processing": 0, "completed": 0, "failed": 0}
+
+
+def test_names_of_queues_are_whole(call: Call) -> None:
+    names = [f"__wkf_workflow_workflow//flows/of/many/{'x' * 70}/{end}" for end in ("one", "two")]
+
+    async def enqueue() -> None:
+        world = create_world()
+        for name in names:
+            await world.queue(name, {})
+        await world.close()
+
+    asyncio.run(enqueue())
+    printed = "".join(call("status").stdout.split())
+    assert all(end in printed for end in ("one", "two"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("purge", "--older-than", "nan"), "no number"),
+        (("purge", "--older-than", "inf"), "not in the range"),
+        (("purge", "--older-than", "1e300"), "not in the range"),
+        (("purge", "--url", ""), "--url is empty"),
+        (("check", "file:one.db", "--url", "file:two.db"), "twice"),
+        (("repair", "file:one.db", "--url", "file:two.db", "--apply"), "twice"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(
+    call: Call, arguments: tuple[str, ...], said: str
+) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_a_token_for_a_url_is_not_shown(call: Call) -> None:
+    token = "eyJhbGciOiJFZERTQSJ9.eyJhIjoicnciLCJpYXQiOjE3fQ.c2lnbmF0dXJlLW9mLWl0"  # noqa: S105
+    result = call("status", "--url", token)
+    assert result.exit_code == 1
+    assert "no scheme" in result.output
+    assert token[:12] not in result.output
 
 
 def test_output_without_a_terminal_has_no_colour(spawn: Spawn) -> None:

@@ -163,6 +163,7 @@ def test_databases_that_cannot_be_used(where: str, expected: str) -> None:
         ("table_prefix=x'y", "table_prefix must be"),
         ("table_prefix=sqlite_", "table_prefix must be"),
         ("schema=flows", "SQLite has no option schema"),
+        ("urll=file:other.db", "not urll"),
     ],
 )
 @pytest.mark.parametrize("offline", [[], ["--sql"]], ids=["online", "offline"])

@@ -35,6 +35,8 @@ async def test_schemes(make_world: MakeWorld, url: str, scheme: str) -> None:
         "postgresql://user:s3cret@host:port/db",
         "postgresql://user:s3cret@:x@host:5432x/db",
         "postgresql:user:s3cret@host/db",
+        "postgresql://user:x@s3cret@host/db",
+        "postgresql://user:p@ss/s3cret?@host/db",
         "postgresql://user:s3cret@host/d%00b",
         "postgresql://user:s3cret%00@host/db",
         "postgresql://user:s3cret@host/db?application_name=%00",

@@ -272,7 +272,7 @@ async def test_without_auto_migrate_a_missing_database(
         world = make_world()
     else:
         world = make_world(auto_migrate=False)
-    await refused(world, "does not exist", "auto_migrate is off", "workflow-world db upgrade")
+    await refused(world, "does not exist", "check the path", "workflow-world db upgrade")
     assert content(tmp_path) == {}
 
 

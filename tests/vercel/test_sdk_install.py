@@ -53,6 +53,18 @@ SCRIPTS = {
         assert callable(Workflows().http_handler)
         assert w.get_world().has_handlers
     """,
+    "a second World is announced, unless the first is closed": """
+        import asyncio, logging
+        said = []
+        handler = logging.Handler()
+        handler.emit = said.append
+        logging.getLogger("workflow_world.vercel").addHandler(handler)
+        asyncio.run(install("memory:one").close())
+        install("memory:two")
+        assert not said
+        install("memory:three")
+        assert "memory" in said[0].getMessage() and "again" in said[0].getMessage()
+    """,
     "a missing SDK is named with the extra": """
         import sys
         sys.modules["vercel"] = None

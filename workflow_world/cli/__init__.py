@@ -7,9 +7,12 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 it failed, 2 it was called wrongly."""
+    """Run the command line and exit: 0 done, 1 it failed, 2 it was called wrongly, 130 Ctrl-C while
+    it was being loaded."""
     try:
         from .app import app
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in {"click", "rich"}:

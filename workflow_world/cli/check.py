@@ -131,7 +131,11 @@ def repair(
 
 
 def _at(target: Target, database: str | None) -> Target:
-    return target if database is None else replace(target, url=database)
+    if database is None:
+        return target
+    if target.url is not None:
+        raise click.UsageError("the URL is given twice, as an argument and by --url")
+    return replace(target, url=database)
 
 
 @contextlib.contextmanager

@@ -109,6 +109,8 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         given = {"schema": schema, "table_prefix": table_prefix}
         options = {name: value for name, value in given.items() if value is not None}
+        if url is not None and not url.strip():
+            raise click.UsageError("--url is empty: leave it out for the default")
         command(target=Target(url=url, options=options), **others)
 
     names = ", ".join(f"${name}" for name in URL_VARIABLES)

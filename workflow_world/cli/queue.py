@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Final, get_args
 
@@ -17,6 +18,13 @@ from .common import Target, target_options, verbose_option, with_world
 
 _STATUSES: Final[tuple[MessageStatus, ...]] = get_args(MessageStatus)
 _BATCH: Final = 1_000
+_LONGEST_S: Final = 1e10
+
+
+def _a_number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
 
 
 @click.command()
@@ -37,7 +45,8 @@ def status(target: Target, as_json: bool) -> None:
 @verbose_option
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=_LONGEST_S),
+    callback=_a_number,
     default=0.0,
     metavar="SECONDS",
     help="Only messages that finished longer ago than this. Default: 0.",
@@ -92,7 +101,8 @@ def _print_table(stats: QueueStats, url: str) -> None:
     if not stats.counts:
         console.print("The queue is empty.")
         return
-    table = Table("queue")
+    table = Table()
+    table.add_column("queue", overflow="fold")
     for name in _STATUSES:
         table.add_column(name, justify="right")
     for queue, counts in sorted(stats.counts.items()):

@@ -88,7 +88,8 @@ def check_version(connection: Connection, prefix: str, schema: str | None = None
     if version != HEAD:
         state = "has no workflow-world schema" if version is None else f"is at {version}"
         raise SchemaError(
-            f"The database {state}, version {HEAD} is needed: run 'workflow-world db upgrade'"
+            f"The database {state}, version {HEAD} is needed: run 'workflow-world db upgrade' with "
+            "the same --url, --schema and --table-prefix"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
 
 from vercel.workflow._internal import core, py_sandbox
@@ -13,6 +14,7 @@ from ..world import World
 from .world import SdkWorld
 
 _PACKAGE = "workflow_world"
+logger = logging.getLogger("workflow_world.vercel")
 
 
 def attach(make: Callable[[], World]) -> World:
@@ -46,6 +48,12 @@ def attach(make: Callable[[], World]) -> World:
             "call install() once, before the first Workflows() is created"
         )
     world = make()
+    if isinstance(current, SdkWorld) and not current.world.is_closed:
+        logger.warning(
+            "install() was called again: the SDK uses %r from now on, and a worker of the World "
+            "before it delivers nothing. Install one World per process, or close the first",
+            world,
+        )
     w.set_world(SdkWorld(world))
     py_sandbox._PASSTHROUGHS.add(_PACKAGE)  # pyright: ignore[reportPrivateUsage]
     return world

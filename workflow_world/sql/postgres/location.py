@@ -54,6 +54,12 @@ def locate(url: str) -> Location:
             f"{label} is no Postgres URL: write postgresql://user:password@host:port/database, "
             "with special characters percent-encoded"
         )
+    if "@" in f"{arguments.get('host')}{arguments.get('dbname')}":
+        # Most likely the end of a password: it must not be looked up, nor shown by who does.
+        raise ConfigurationError(
+            f"{label} has an @ behind the one before the host: percent-encode special characters "
+            "of the user and the password (@ is %40)"
+        )
     if any("\0" in str(value) for value in arguments.values()):
         # libpq would read up to there, and connect to something else.
         raise ConfigurationError(f"{label} has a NUL character (%00) in it: remove it")

@@ -66,8 +66,8 @@ def prepare(path: Path, *, create: bool) -> None:
         if not path.exists():
             if not create:
                 raise BackendError(
-                    f"{path} does not exist and auto_migrate is off: "
-                    "run 'workflow-world db upgrade' first"
+                    f"{path} does not exist, and is not made here (auto_migrate is off): check the "
+                    "path, or make it with 'workflow-world db upgrade' and the same --url"
                 )
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, _MODE))
             return
