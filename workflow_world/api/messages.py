@@ -14,7 +14,12 @@ from ..core.messages import is_wake_up, subject_of
 from ..core.paging import clamp_limit
 from ..core.queue_names import parse
 from ..core.values import EPOCH, is_safe_id
-from ..errors import EntityConflictError, InvalidRequestError, MessageNotFoundError
+from ..errors import (
+    EntityConflictError,
+    InvalidCursorError,
+    InvalidRequestError,
+    MessageNotFoundError,
+)
 from ..ids import new_id
 from .context import Context, check_id
 
@@ -126,7 +131,13 @@ class Messages:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Message]:
-        """Messages in the order of their ids. The cursor is the id of the last one seen."""
+        """Messages in the order of their ids. The cursor is the id of the last one seen.
+
+        Raises: InvalidCursorError.
+        """
+        cursor = cursor or None
+        if cursor is not None and not (cursor.startswith("msg_") and is_safe_id(cursor)):
+            raise InvalidCursorError("The cursor is not one that this list returned")
         size = clamp_limit(limit, 100)
         backend = await self._context.opened()
         rows = await backend.messages.list_messages(

@@ -105,7 +105,10 @@ def _check(run_id: str, name: str) -> None:
 
 def _bytes(chunk: bytes | str) -> bytes:
     if isinstance(chunk, str):
-        return chunk.encode()
+        try:
+            return chunk.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequestError("A chunk of text has a lone surrogate") from None
     if isinstance(chunk, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
         return bytes(chunk)
     raise InvalidRequestError(f"A chunk is bytes or text, not {type(chunk).__name__}")

@@ -8,7 +8,7 @@ import pytest
 
 from ...backend import Retention
 from ...core.delivery import Again, Done, Failed
-from ...errors import EntityConflictError, MessageNotFoundError
+from ...errors import EntityConflictError, InvalidCursorError, MessageNotFoundError
 from ...world import World
 from ..clock import START, ManualClock
 from .fixtures import MakeWorld
@@ -162,6 +162,14 @@ async def test_unknown_message_is_not_found(world: World) -> None:
         await world.messages.get("msg_none")
     assert caught.value.status == 404
     assert "msg_none" in str(caught.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cursor", ["other", "wrun_1", "msg_\0", "msg_\ud800", "msg_" + 5000 * "1"])
+async def test_malformed_cursor_of_messages(world: World, cursor: str) -> None:
+    """400, as of every other list (B108)."""
+    with pytest.raises(InvalidCursorError):
+        await world.messages.list(cursor=cursor)
 
 
 @pytest.mark.anyio

@@ -74,6 +74,8 @@ async def test_b168_write_multi_is_all_or_nothing(world: World) -> None:
     await write(world, b"kept")
     with pytest.raises(InvalidRequestError):
         await world.streams.write_multi(RUN, NAME, [b"a", 7, b"b"])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequestError):
+        await write(world, "a", "no text: \ud800")
     limit = world.backend.capabilities.max_chunk_bytes
     if limit is not None:
         with pytest.raises(PayloadTooLargeError) as caught:
