@@ -74,6 +74,7 @@ def test_falsy_payloads_are_values() -> None:
 def test_a_resilient_start_without_input_stays_without() -> None:
     assert shape("run_started", {"input": None}).event_data is None
     assert data_of(shape("run_started", dict(CREATION))) == CREATION
+    assert data_of(shape("run_started", {"workflowName": ""})) == {"workflowName": ""}
 
 
 def test_no_data_is_absent() -> None:
@@ -157,6 +158,10 @@ def test_unsafe_ids(bad: str) -> None:
     [
         ("run_created", {"deploymentId": 5}),
         ("run_created", {"workflowName": b"w"}),
+        ("run_created", {"workflowName": ""}),
+        ("run_created", {"workflowName": "a\0b"}),
+        ("run_created", {"workflowName": "w" * 2048}),
+        ("run_started", {"workflowName": "w" * 2048}),
         ("run_created", {"executionContext": "text"}),
         ("run_created", {"encryptionPublicKey": 5}),
         ("run_created", {"allowReservedAttributes": "yes"}),

@@ -12,7 +12,7 @@ import pytest
 from workflow_world import World
 
 from .conftest import MakeWorld
-from .helpers import PATIENCE_S, PREFIX, QUEUE, create_run, raw
+from .helpers import PATIENCE_S, PREFIX, QUEUE, create_run, raw, step_event
 
 pytestmark = pytest.mark.anyio
 
@@ -105,13 +105,30 @@ async def test_a_damaged_run_does_not_keep_its_message(
     assert attributes == "{", "what was there is kept"
 
 
+@pytest.mark.parametrize(
+    ("change", "said_of_it"),
+    [
+        ("workflow_runs SET attributes = '{'", "A run cannot be recovered"),
+        ("workflow_runs SET workflow_name = ''", "cannot be woken"),
+        ("workflow_runs SET last_claim_at = 9223372036854775807", "A run cannot be recovered"),
+        ("workflow_steps SET step_name = x'ff'", "A run cannot be recovered"),
+        ("workflow_steps SET updated_at = 9223372036854775807", "A run cannot be recovered"),
+    ],
+)
 async def test_the_recovery_of_others_goes_on(
-    make_world: MakeWorld, path: Path, caplog: pytest.LogCaptureFixture
+    make_world: MakeWorld,
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+    said_of_it: str,
 ) -> None:
     world = make_world(recovery_grace_ms=0, recovery_interval_ms=50)
     await create_run(world, "wrun_1")
+    if "steps" in change:
+        await world.events.create("wrun_1", {"eventType": "run_started"})
+        await step_event(world, "wrun_1", "step_created")
     await create_run(world, "wrun_2")
-    damage(path, "UPDATE workflow_runs SET attributes = '{' WHERE run_id = 'wrun_1'")
+    damage(path, f"UPDATE {change} WHERE run_id = 'wrun_1'")
     heard = asyncio.Event()
 
     async def handler(message: object, **about: object) -> None:
@@ -123,7 +140,7 @@ async def test_the_recovery_of_others_goes_on(
     async with asyncio.timeout(PATIENCE_S):
         await heard.wait()
     said = [one.message for one in caplog.records if one.levelno >= logging.ERROR]
-    assert any("A run cannot be recovered" in line and "wrun_1" in line for line in said)
+    assert any(said_of_it in line and "wrun_1" in line for line in said)
 
 
 async def test_a_damaged_row_undoes_what_was_written_before_it_was_found(

@@ -10,6 +10,7 @@ from typing import Final
 
 from ..errors import InvalidRequestError
 from .entities import EventData
+from .queue_names import is_workflow_name
 from .values import aware_ms, is_safe_id, utf16_length
 
 CURRENT_SPEC_VERSION: Final = 5
@@ -236,6 +237,10 @@ def _check_values(event_type: str, data: Mapping[str, object]) -> None:
     for name in _TEXTS & data.keys():
         if not isinstance(data[name], str):
             raise InvalidRequestError(f"{name} must be text")
+    workflow = data.get("workflowName")
+    # A ``run_started`` without a name creates no run, and is not refused for that (spec 2.5).
+    if (workflow or event_type == "run_created") and not is_workflow_name(str(workflow)):
+        raise InvalidRequestError("No queue can be named after this workflowName")
     if event_type == "hook_created" and not is_safe_id(str(data["token"]), limit=None):
         raise InvalidRequestError("token must not be empty or contain NUL")
     reason = data.get("cancelReason")

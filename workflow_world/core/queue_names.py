@@ -60,3 +60,8 @@ def workflow_queue(workflow_name: str, namespace: str | None) -> str:
     """The queue that wakes the runs of a workflow."""
     space = "" if namespace is None else f"{namespace}_"
     return f"__{space}wkf_workflow_{workflow_name}"
+
+
+def is_workflow_name(name: str) -> bool:
+    """Whether a queue can be named after a workflow with this name."""
+    return bool(name) and is_safe_id(workflow_queue(name, None), _MAX_LENGTH)

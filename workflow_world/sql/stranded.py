@@ -12,9 +12,8 @@ from sqlalchemy import ColumnElement, and_, bindparam, exists, func, select, tex
 from ..core.events import WAKING_EVENTS
 from ..core.recovery import RunFacts, StrandedStep
 from ..core.values import from_ms
-from ..errors import BackendError
 from .compiled import Row, Session, Statement, adhoc, const, one_of
-from .damage import RUN_WIDTH, checked
+from .damage import RUN_WIDTH, UNREADABLE, checked
 from .rows import run_of, when
 from .run_statements import columns
 from .tables import UNFINISHED, Tables
@@ -34,23 +33,21 @@ class StrandedReader:
         if not rows:
             return (), None
         steps: dict[str, list[StrandedStep]] = {}
+        damaged: set[str] = set()
         for row in session.all(self.steps_of([row[0] for row in rows])):
-            where = f"The row of workflow_steps with run_id {row[0]!r}, step_id {row[1]!r}"
-            checked(where, row, str, str, str, int, int)
-            step = StrandedStep(
-                step_id=row[1],
-                step_name=row[2],
-                retry_after=when(row[3]),
-                updated_at=from_ms(row[4]),
-            )
-            steps.setdefault(row[0], []).append(step)
+            try:
+                steps.setdefault(row[0], []).append(_step(row))
+            except UNREADABLE as error:
+                damaged.add(row[0])
+                _pass_over(row[0], error)
         facts: list[RunFacts] = []
         for row in rows:
+            if row[0] in damaged:
+                continue
             try:
                 facts.append(_facts(row, steps.get(row[0], ())))
-            except BackendError as error:
-                # The sweep is for all the others, too.
-                logger.error("A run cannot be recovered: %s", error)
+            except UNREADABLE as error:
+                _pass_over(row[0], error)
         return facts, rows[-1][0] if len(rows) == limit else None
 
     @cached_property
@@ -130,6 +127,22 @@ class StrandedReader:
 
 def _of(table: str) -> str:
     return UNFINISHED.replace("status", f"{table}.status", 1)
+
+
+def _pass_over(run_id: str, error: Exception) -> None:
+    """The sweep is for all the others, too."""
+    logger.error("A run cannot be recovered, %s: %s", run_id, error)
+
+
+def _step(row: Row) -> StrandedStep:
+    where = f"The row of workflow_steps with run_id {row[0]!r}, step_id {row[1]!r}"
+    checked(where, row, str, str, str, int, int)
+    return StrandedStep(
+        step_id=row[1],
+        step_name=row[2],
+        retry_after=when(row[3]),
+        updated_at=from_ms(row[4]),
+    )
 
 
 def _facts(row: Row, steps: Sequence[StrandedStep]) -> RunFacts:

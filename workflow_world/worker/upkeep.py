@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Set
 from datetime import timedelta
 from typing import Final
 
@@ -17,13 +18,15 @@ from ..api.context import Context
 from ..api.messages import Messages
 from ..backend import Backend, Retention
 from ..core.recovery import WakeUp, wake_ups
-from ..errors import WorldError
+from ..errors import BackendError, WorldClosedError, WorldError
 
 logger = logging.getLogger("workflow_world.upkeep")
 
 _PAGE: Final = 200
 _PRUNE_BATCH: Final = 500
 _JITTER: Final = 0.1
+_FAILURES: Final = 10
+"""Runs of one pass that the database may refuse to wake before that is taken for an outage."""
 
 
 class Upkeep:
@@ -31,6 +34,7 @@ class Upkeep:
 
     def __init__(self, context: Context, messages: Messages) -> None:
         self._context, self._messages = context, messages
+        self._hopeless: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes until ``stop`` is set; a pass that fails is logged and tried again later."""
@@ -39,19 +43,30 @@ class Upkeep:
         while not stop.is_set():
             try:
                 await self.sweep(at_start=at_start)
-                await self.prune()
                 at_start = False
             except WorldError as error:
                 logger.warning("Recovery will be tried again: %s", error)
+            try:
+                await self.prune()
+            except WorldError as error:
+                logger.warning("Finished messages could not be deleted: %s", error)
             pause = interval * random.uniform(1 - _JITTER, 1)  # noqa: S311
             if await self._context.clock.wait(stop, pause):
                 return
             await self._reap()
 
     async def sweep(self, *, at_start: bool) -> int:
-        """Enqueue what is missing for runs that nobody would wake. Returns: how many messages."""
+        """Enqueue what is missing for runs that nobody would wake.
+
+        A run that cannot be woken does not keep the others from it.
+
+        Returns: how many messages.
+        Raises: WorldError, when some were not enqueued that may be the next time.
+        """
         backend = await self._context.opened()
         settings, after, woken = self._context.settings, None, 0
+        known, self._hopeless = self._hopeless, set()
+        failures: list[WorldError] = []
         while True:
             page, after = await backend.runs.stranded(after=after, limit=_PAGE)
             for facts in page:
@@ -62,9 +77,28 @@ class Upkeep:
                     at_start=at_start and settings.recover_active_runs,
                     namespace=settings.queue_namespace,
                 ):
-                    woken += await self._wake(backend, found)
+                    try:
+                        woken += await self._wake(backend, found)
+                    except WorldError as error:
+                        if not self._is_hopeless(found, error, known):
+                            failures.append(error)
+                        if len(failures) > _FAILURES:
+                            raise
             if after is None:
+                if failures:
+                    raise failures[0]
                 return woken
+
+    def _is_hopeless(self, found: WakeUp, error: WorldError, known: Set[str]) -> bool:
+        """Whether it is the run's own fault, which no later pass will find mended by itself."""
+        if isinstance(error, WorldClosedError):
+            raise error
+        if isinstance(error, BackendError) and error.code != "CORRUPT":
+            return False
+        level = logging.DEBUG if found.run_id in known else logging.ERROR
+        logger.log(level, "Run %s cannot be woken: %s", found.run_id, error)
+        self._hopeless.add(found.run_id)
+        return True
 
     async def prune(self) -> int:
         """Delete finished messages that are older than their retention, in bounded batches."""
