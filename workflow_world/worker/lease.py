@@ -70,18 +70,21 @@ class Heartbeat:
         if self._loop is not None and self._loop.is_closed():
             self.cease()
             return
+        try:
+            self._extend()
+        except WorldError as error:
+            # The lease's end decides; the next beat tries again.
+            logger.warning("Could not extend leases: %s", error)
+        except Exception:
+            logger.exception("Could not extend leases")
+
+    def _extend(self) -> None:
         with self._lock:
             leases = [Lease(message_id=key, token=token) for key, token in self._held.items()]
         if not leases:
             return
         self._speak_of_long_ones(leases)
-        try:
-            lost = self._store.extend(leases, self._lease)
-        except WorldError as error:
-            # The lease's end decides; the next beat tries again.
-            logger.warning("Could not extend %d leases: %s", len(leases), error)
-            return
-        if lost:
+        if lost := self._store.extend(leases, self._lease):
             self._give_up(leases, lost)
 
     def _speak_of_long_ones(self, leases: list[Lease]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Set
+from collections.abc import Awaitable, Set
 from datetime import timedelta
 from typing import Final
 
@@ -41,19 +41,13 @@ class Upkeep:
         at_start = True
         interval = self._context.settings.recovery_interval_ms / 1000
         while not stop.is_set():
-            try:
-                await self.sweep(at_start=at_start)
+            if await _tried(self.sweep(at_start=at_start), "Recovery will be tried again"):
                 at_start = False
-            except WorldError as error:
-                logger.warning("Recovery will be tried again: %s", error)
-            try:
-                await self.prune()
-            except WorldError as error:
-                logger.warning("Finished messages could not be deleted: %s", error)
+            await _tried(self.prune(), "Finished messages could not be deleted")
             pause = interval * random.uniform(1 - _JITTER, 1)  # noqa: S311
             if await self._context.clock.wait(stop, pause):
                 return
-            await self._reap()
+            await _tried(self._reap(), "Expired leases could not be freed")
 
     async def sweep(self, *, at_start: bool) -> int:
         """Enqueue what is missing for runs that nobody would wake.
@@ -116,12 +110,9 @@ class Upkeep:
         return pruned
 
     async def _reap(self) -> None:
-        try:
-            backend = await self._context.opened()
-            if count := await backend.messages.reap():
-                logger.warning("Freed %d messages whose lease had expired", count)
-        except WorldError as error:
-            logger.warning("Expired leases could not be freed: %s", error)
+        backend = await self._context.opened()
+        if count := await backend.messages.reap():
+            logger.warning("Freed %d messages whose lease had expired", count)
 
     async def _wake(self, backend: Backend, found: WakeUp) -> int:
         message = self._messages.new_message(
@@ -137,3 +128,16 @@ class Upkeep:
             extra={"run_id": found.run_id, "message_id": message_id},
         )
         return 1
+
+
+async def _tried(work: Awaitable[object], failure: str) -> bool:
+    """Whether it was done. What it raises is logged: the next pass must come all the same."""
+    try:
+        await work
+    except WorldError as error:
+        logger.warning("%s: %s", failure, error)
+    except Exception:
+        logger.exception(failure)
+    else:
+        return True
+    return False

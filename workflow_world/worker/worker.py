@@ -230,10 +230,12 @@ class Worker:
                 failures = 0
             except WorldClosedError:
                 return
-            except WorldError as error:
-                pause = min(_BACKOFF_FIRST_S * 2**failures, _BACKOFF_MAX_S)
+            except Exception as error:
+                # Of any kind: whatever it was, without this loop nothing is delivered any more.
+                pause = min(_BACKOFF_FIRST_S * 2 ** min(failures, 10), _BACKOFF_MAX_S)
                 if failures in (0, 10, 100) or failures % 1000 == 0:
-                    logger.error("Claiming failed, trying again: %s", error)
+                    unforeseen = None if isinstance(error, WorldError) else error
+                    logger.error("Claiming failed, trying again: %s", error, exc_info=unforeseen)
                 failures += 1
             if pause != 0:
                 await signal.wait(pause)
