@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from ..backend import Lease, MessageStore
@@ -15,6 +15,8 @@ from ..errors import WorldError
 logger = logging.getLogger("workflow_world.lease")
 
 _FRACTION: Final = 3
+_SAFE: Final = 2
+"""Of a lease that was extended less than this fraction of it ago nobody needs to doubt."""
 _LONG: Final = 10
 """Leases that a delivery may last before that is worth a word, and again ten times as many."""
 
@@ -24,7 +26,8 @@ class Heartbeat:
 
     def __init__(self, store: MessageStore, lease: timedelta, clock: Clock) -> None:
         self._store, self._lease, self._clock = store, lease, clock
-        self._lock = threading.Lock()
+        self._lock, self._extending = threading.Lock(), threading.Lock()
+        self._proven, self._doubts = clock.now(), 0
         self._held: dict[str, str] = {}
         self._lost: set[str] = set()
         self._ticker: Ticker | None = None
@@ -47,11 +50,31 @@ class Heartbeat:
             self._ticker.stop(timeout)
             self._ticker = None
 
-    def hold(self, lease: Lease) -> None:
+    def hold(self, lease: Lease, since: datetime) -> None:
+        """``since``: when it was asked for. Its answer may have come much later."""
         with self._lock:
             self._held[lease.message_id] = lease.token
             self._lost.discard(lease.token)
             self._beats[lease.token] = 0
+            if since < self._proven:
+                self._proven = since
+                self._doubts += 1
+
+    @property
+    def is_late(self) -> bool:
+        """Whether what it holds may have run out: after an outage, or when the process was stopped.
+
+        A clock that was set back is a reason to doubt, too.
+        """
+        with self._lock:
+            age = self._clock.now() - self._proven
+            return bool(self._held) and not timedelta(0) <= age <= self._lease / _SAFE
+
+    def renew(self) -> None:
+        """Blocking: extend now, if late, what nobody else has taken yet. Raises: WorldError."""
+        with self._extending:
+            if self.is_late:
+                self._extend()
 
     def is_lost(self, lease: Lease) -> bool:
         """Whether an extension found another token: somebody else delivers the message now."""
@@ -71,7 +94,9 @@ class Heartbeat:
             self.cease()
             return
         try:
-            self._extend()
+            with self._extending:
+                self._speak_of_long_ones()
+                self._extend()
         except WorldError as error:
             # The lease's end decides; the next beat tries again.
             logger.warning("Could not extend leases: %s", error)
@@ -81,25 +106,26 @@ class Heartbeat:
     def _extend(self) -> None:
         with self._lock:
             leases = [Lease(message_id=key, token=token) for key, token in self._held.items()]
-        if not leases:
-            return
-        self._speak_of_long_ones(leases)
-        if lost := self._store.extend(leases, self._lease):
+            began, doubts = self._clock.now(), self._doubts
+        if leases and (lost := self._store.extend(leases, self._lease)):
             self._give_up(leases, lost)
+        with self._lock:
+            if doubts == self._doubts:
+                self._proven = began
 
-    def _speak_of_long_ones(self, leases: list[Lease]) -> None:
+    def _speak_of_long_ones(self) -> None:
         """A handler that hangs keeps its message for as long as the process lives: say so."""
-        for lease in leases:
+        with self._lock:
+            held = list(self._held.items())
+        for message_id, token in held:
             with self._lock:
-                if lease.token not in self._beats:
+                if token not in self._beats:
                     continue
-                self._beats[lease.token] = beats = self._beats[lease.token] + 1
+                self._beats[token] = beats = self._beats[token] + 1
             count, rest = divmod(beats, _FRACTION)
             if not rest and _is_power(count, _LONG):
                 seconds = count * self._lease.total_seconds()
-                logger.warning(
-                    "Message %s has been with its handler for %g s", lease.message_id, seconds
-                )
+                logger.warning("Message %s has been with its handler for %g s", message_id, seconds)
 
     def _give_up(self, leases: list[Lease], lost: frozenset[str]) -> None:
         """Says nothing: a message that was settled a moment ago has no lease either."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Set
+from collections.abc import Awaitable, Callable, Set
 from datetime import timedelta
 from typing import Final
 
@@ -36,8 +36,11 @@ class Upkeep:
         self._context, self._messages = context, messages
         self._hopeless: set[str] = set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Passes until ``stop`` is set; a pass that fails is logged and tried again later."""
+    async def run(self, stop: asyncio.Event, renew: Callable[[], Awaitable[None]]) -> None:
+        """Passes until ``stop`` is set; a pass that fails is logged and tried again later.
+
+        ``renew`` extends this worker's own leases, lest they be freed with those of the dead.
+        """
         at_start = True
         interval = self._context.settings.recovery_interval_ms / 1000
         while not stop.is_set():
@@ -47,7 +50,7 @@ class Upkeep:
             pause = interval * random.uniform(1 - _JITTER, 1)  # noqa: S311
             if await self._context.clock.wait(stop, pause):
                 return
-            await _tried(self._reap(), "Expired leases could not be freed")
+            await _tried(self._reap(renew), "Expired leases could not be freed")
 
     async def sweep(self, *, at_start: bool) -> int:
         """Enqueue what is missing for runs that nobody would wake.
@@ -109,7 +112,8 @@ class Upkeep:
             pruned += count
         return pruned
 
-    async def _reap(self) -> None:
+    async def _reap(self, renew: Callable[[], Awaitable[None]]) -> None:
+        await renew()
         backend = await self._context.opened()
         if count := await backend.messages.reap():
             logger.warning("Freed %d messages whose lease had expired", count)

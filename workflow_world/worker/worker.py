@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextvars import Context as ContextVars
 from contextvars import copy_context
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ..api.context import Context, Delivery
@@ -106,7 +106,7 @@ class Worker:
         self._heartbeat.start()
         self._tasks = [
             asyncio.create_task(self._claim_loop(backend, self._signal)),
-            asyncio.create_task(self._upkeep.run(self._stopping)),
+            asyncio.create_task(self._upkeep.run(self._stopping, self._renew)),
         ]
 
     @property
@@ -196,11 +196,12 @@ class Worker:
         return self._settings.concurrency - taken
 
     async def _enqueue(self, backend: Backend, message: NewMessage) -> str:
+        began = self._context.clock.now()
         done = await backend.messages.enqueue_and_claim(
             message, lease=self._lease, serialize_runs=self._settings.serialize_runs
         )
         if done.claimed is not None:
-            self._spawn(done.claimed)
+            self._spawn(done.claimed, began)
         return done.message_id
 
     async def _drain(self) -> None:
@@ -255,6 +256,8 @@ class Worker:
             return self._poll_interval()
         if prefixes is not None and not prefixes:
             return self._poll_interval()
+        await self._renew()
+        began = self._context.clock.now()
         # While there are few messages one slot is kept, for what is enqueued during the claim.
         self._claiming = limit = free if self._busy else max(1, free - 1)
         try:
@@ -271,7 +274,7 @@ class Worker:
             await self._give_back(backend, claim.messages)
             return 0
         for message in await self._one_suspect(backend, claim.messages):
-            self._spawn(message)
+            self._spawn(message, began)
         self._busy = len(claim.messages) == limit
         # Slots may have become free during the claim, when nobody was told of them.
         self._saturated = self._busy and self._free <= 0
@@ -282,6 +285,12 @@ class Worker:
             until = (claim.next_due_at - self._context.clock.now()).total_seconds()
             pause = min(pause, max(0.001, until))
         return pause
+
+    async def _renew(self) -> None:
+        """Extend leases that may have run out while their deliveries go on: what takes expired
+        ones would take them, too. Raises: WorldError."""
+        if self._heartbeat is not None and self._heartbeat.is_late:
+            await asyncio.to_thread(self._heartbeat.renew)
 
     async def _one_suspect(self, backend: Backend, messages: Sequence[Message]) -> list[Message]:
         """The messages without a second one that may end this process: should it do so, then
@@ -319,12 +328,12 @@ class Worker:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
         return self._settings.poll_interval_ms / 1000 * spread
 
-    def _spawn(self, message: Message) -> None:
+    def _spawn(self, message: Message, began: datetime) -> None:
         attempt = self._attempt
         assert attempt is not None
         lease = Lease(message_id=message.message_id, token=message.lease_token or "")
         if self._heartbeat is not None:
-            self._heartbeat.hold(lease)
+            self._heartbeat.hold(lease, began)
         self._handling += 1
         # Whoever enqueued the message is not to be seen from its handler.
         context = None if self._variables is None else self._variables.copy()

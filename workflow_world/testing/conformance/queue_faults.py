@@ -140,8 +140,12 @@ async def test_b140_worker_that_lost_its_lease_drops_the_result(
     make_world: MakeWorld, clock: ManualClock
 ) -> None:
     """The late handler's outcome changes nothing for the one who has the message now."""
-    # With its one slot taken the worker cannot claim the message itself.
-    world, rival = make_world(lock_duration_ms=LONG_LEASE_MS, concurrency=1), make_world()
+    # With its one slot taken the worker does not claim, nor does it reap meanwhile: before either
+    # it would extend its lease.
+    rival = make_world()
+    world = make_world(
+        lock_duration_ms=LONG_LEASE_MS, recovery_interval_ms=10 * LONG_LEASE_MS, concurrency=1
+    )
     gate = Gate(QueueContinuation(delay_seconds=5))
     handler = await working(world, Recorder(gate))
     message_id = await world.queue(QUEUE_NAME, {})
