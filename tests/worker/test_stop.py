@@ -1,8 +1,9 @@
-"""Stopping while a claim is under way: what it brings is left to others, at once and for free."""
+"""Stopping while something is under way: it ends soon, and what is left over is for others."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from workflow_world import create_world
 from workflow_world.backend import Claim
 
 QUEUE = "__wkf_workflow_greet"
+PATIENCE_S = 20
 
 
 @pytest.mark.anyio
@@ -48,3 +50,62 @@ async def test_a_claim_that_ends_after_the_stop_delivers_nothing(
         message = await later.messages.get(message_id)
     assert (message.status, message.attempt, message.deliveries) == ("pending", 1, 0)
     assert message.available_at <= message.updated_at
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("verb", ["prune", "stranded"])
+async def test_a_pass_of_the_recovery_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    world, under_way = create_world("memory:"), asyncio.Event()
+
+    async def without_end(*arguments: Any, **options: Any) -> Any:
+        under_way.set()
+        await asyncio.sleep(0)
+        return 1 if verb == "prune" else ((), "wrun_1")
+
+    store = world.backend.messages if verb == "prune" else world.backend.runs
+    monkeypatch.setattr(store, verb, without_end)
+    await world.start()
+    async with asyncio.timeout(PATIENCE_S):
+        await under_way.wait()
+        await world.close()
+
+
+@pytest.mark.anyio
+async def test_a_handler_that_catches_its_cancellation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot be ended, but its message is given back, and what it comes to is dropped."""
+    url = f"file:{tmp_path / 'w.db'}"
+    entered, go_on, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handler(message: object, **about: object) -> None:
+        entered.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        left.set()
+
+    world = create_world(url, shutdown_timeout_ms=20)
+    world.create_queue_handler("__wkf_workflow_", handler)
+    await world.start()
+    message_id = await world.queue(QUEUE, {"n": 1})
+    async with asyncio.timeout(PATIENCE_S):
+        await entered.wait()
+        await world.close()
+    assert not left.is_set()
+    errors = [one.message for one in caplog.records if one.levelname == "ERROR"]
+    assert any(message_id in line for line in errors), errors
+    later = create_world(url)  # not started: it delivers nothing
+    try:
+        released = await later.messages.get(message_id)
+        go_on.set()
+        await left.wait()
+        await asyncio.sleep(0)
+        assert await later.messages.get(message_id) == released
+    finally:
+        await later.close()
+    assert (released.status, released.attempt, released.lease_token) == ("pending", 1, None)
+    assert released.deliveries == 0
+    assert any("its result is dropped" in text for text in caplog.messages)

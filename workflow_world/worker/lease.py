@@ -81,6 +81,10 @@ class Heartbeat:
         with self._lock:
             return lease.token in self._lost
 
+    def lose(self, lease: Lease) -> None:
+        """Stop extending: the message is given to others while its handler still goes on."""
+        self._give_up([lease], frozenset({lease.message_id}))
+
     def drop(self, lease: Lease) -> None:
         """Stop extending."""
         with self._lock:

@@ -35,13 +35,14 @@ class Upkeep:
     def __init__(self, context: Context, messages: Messages) -> None:
         self._context, self._messages = context, messages
         self._hopeless: set[str] = set()
+        self._stop: asyncio.Event | None = None
 
     async def run(self, stop: asyncio.Event, renew: Callable[[], Awaitable[None]]) -> None:
         """Passes until ``stop`` is set; a pass that fails is logged and tried again later.
 
         ``renew`` extends this worker's own leases, lest they be freed with those of the dead.
         """
-        at_start = True
+        self._stop, at_start = stop, True
         interval = self._context.settings.recovery_interval_ms / 1000
         while not stop.is_set():
             if await _tried(self.sweep(at_start=at_start), "Recovery will be tried again"):
@@ -57,7 +58,7 @@ class Upkeep:
 
         A run that cannot be woken does not keep the others from it.
 
-        Returns: how many messages.
+        Returns: how many messages, up to the stop.
         Raises: WorldError, when some were not enqueued that may be the next time.
         """
         backend = await self._context.opened()
@@ -67,6 +68,8 @@ class Upkeep:
         while True:
             page, after = await backend.runs.stranded(after=after, limit=_PAGE)
             for facts in page:
+                if self._is_stopped:
+                    return woken
                 for found in wake_ups(
                     facts,
                     now=self._context.clock.now(),
@@ -81,7 +84,7 @@ class Upkeep:
                             failures.append(error)
                         if len(failures) > _FAILURES:
                             raise
-            if after is None:
+            if after is None or self._is_stopped:
                 if failures:
                     raise failures[0]
                 return woken
@@ -108,9 +111,17 @@ class Upkeep:
             failed=timedelta(seconds=settings.failed_retention_s),
         )
         pruned = 0
-        while count := await backend.messages.prune(retention, limit=_PRUNE_BATCH):
+        while not self._is_stopped:
+            count = await backend.messages.prune(retention, limit=_PRUNE_BATCH)
+            if not count:
+                break
             pruned += count
         return pruned
+
+    @property
+    def _is_stopped(self) -> bool:
+        """The worker's shutdown waits for what is under way, so a pass then ends early."""
+        return self._stop is not None and self._stop.is_set()
 
     async def _reap(self, renew: Callable[[], Awaitable[None]]) -> None:
         await renew()

@@ -35,6 +35,8 @@ _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
 _JITTER: Final = 0.2
 _SUSPECT_DELAY_S: Final = 1.0
+_CANCELLED_S: Final = 1.0
+"""How long a handler may take to end after it was cancelled."""
 _TURNS: Final = 2
 """Of the event loop: in one deliveries begin, in the next those that are over are settled."""
 
@@ -65,6 +67,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._delivering: dict[asyncio.Task[None], Message] = {}
         self._enqueuing: set[asyncio.Task[str]] = set()
         self._handling = self._claiming = 0
         self._suspect: str | None = None
@@ -148,8 +151,10 @@ class Worker:
         self._stopping.set()
         if self._signal is not None:
             self._signal.close()
+        now = asyncio.get_running_loop().time
+        until = now() + self._settings.shutdown_timeout_ms / 1000
         await _finished([*self._tasks, *self._enqueuing])
-        await self._drain()
+        await self._drain(max(0, until - now()))
         if self._heartbeat is not None:
             await asyncio.to_thread(self._heartbeat.stop, self._lease.total_seconds())
         if self._presence is not None:
@@ -204,15 +209,29 @@ class Worker:
             self._spawn(done.claimed, began)
         return done.message_id
 
-    async def _drain(self) -> None:
+    async def _drain(self, grace_s: float) -> None:
         if self._deliveries:
-            grace = self._settings.shutdown_timeout_ms / 1000
-            _, late = await asyncio.wait(self._deliveries, timeout=grace)
+            _, late = await asyncio.wait(self._deliveries, timeout=grace_s)
             for task in late:
                 task.cancel()
             if late:
                 logger.warning("Giving back %d messages at shutdown", len(late))
+                await self._leave_behind()
         await _finished(list(self._deliveries))
+
+    async def _leave_behind(self) -> None:
+        """Handlers that were cancelled and go on all the same keep nothing from others."""
+        if self._delivering:
+            await asyncio.wait(self._delivering, timeout=_CANCELLED_S)
+        if not self._delivering:
+            return
+        ids = [message.message_id for message in self._delivering.values()]
+        logger.error("Handlers go on although they were cancelled, of messages %s", ", ".join(ids))
+        for task, message in self._delivering.items():
+            self._deliveries.discard(task)
+            if self._heartbeat is not None:
+                self._heartbeat.lose(_lease_of(message))
+        await self._give_back(self._context.backend, list(self._delivering.values()))
 
     async def _claim_loop(self, backend: Backend, signal: Subscription) -> None:
         try:
@@ -331,7 +350,7 @@ class Worker:
     def _spawn(self, message: Message, began: datetime) -> None:
         attempt = self._attempt
         assert attempt is not None
-        lease = Lease(message_id=message.message_id, token=message.lease_token or "")
+        lease = _lease_of(message)
         if self._heartbeat is not None:
             self._heartbeat.hold(lease, began)
         self._handling += 1
@@ -339,10 +358,12 @@ class Worker:
         context = None if self._variables is None else self._variables.copy()
         task = asyncio.create_task(self._work(attempt, message, lease), context=context)
         self._deliveries.add(task)
+        self._delivering[task] = message
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._deliveries.discard(task)
+        self._delivering.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A delivery ended with an error of its own", exc_info=error)
 
@@ -353,12 +374,15 @@ class Worker:
 
     async def _work(self, attempt: Attempt, message: Message, lease: Lease) -> None:
         """Deliver and settle one message; its lease is held until then."""
+        current = asyncio.current_task()
+        assert current is not None
         try:
             try:
                 with Delivery(self._context, lease):
                     settlement = await attempt.deliver(message)
             finally:
                 self._handling -= 1
+                self._delivering.pop(current, None)
                 if self._saturated and not self._claim_is_due:
                     # Soon, not now: the settlement goes first, and both share a commit.
                     self._claim_is_due = True
@@ -372,6 +396,10 @@ class Worker:
                 self._suspect = None
             if self._heartbeat is not None:
                 self._heartbeat.drop(lease)
+
+
+def _lease_of(message: Message) -> Lease:
+    return Lease(message_id=message.message_id, token=message.lease_token or "")
 
 
 async def _finished(tasks: Iterable[asyncio.Task[Any]]) -> None:
