@@ -71,7 +71,7 @@ class Worker:
         self._enqueuing: set[asyncio.Task[str]] = set()
         self._handling = self._claiming = 0
         self._suspect: str | None = None
-        self._saturated = self._busy = self._claim_is_due = False
+        self._saturated = self._busy = self._claim_is_due = self._overdue = False
         self._signal: Subscription | None = None
         self._heartbeat: Heartbeat | None = None
         self._attempt: Attempt | None = None
@@ -300,9 +300,14 @@ class Worker:
         if self._busy:
             return self._poll_interval() if self._saturated else 0
         pause = self._poll_interval()
+        before, self._overdue = self._overdue, False
         if claim.next_due_at is not None:
             until = (claim.next_due_at - self._context.clock.now()).total_seconds()
-            pause = min(pause, max(0.001, until))
+            # It fell due a moment ago; or the database's clock is behind this one, which another
+            # claim tells, and then only polling helps.
+            self._overdue = until <= 0 and not claim.messages
+            if not (self._overdue and before):
+                pause = min(pause, max(0.001, until))
         return pause
 
     async def _renew(self) -> None:
