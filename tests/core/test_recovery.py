@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from workflow_world.core.entities import Run, RunStatus
+from workflow_world.core.events import CURRENT_SPEC_VERSION
 from workflow_world.core.recovery import RunFacts, StrandedStep, WakeUp, wake_ups
 from workflow_world.testing.clock import START as NOW
 
@@ -23,6 +24,7 @@ def run_of(status: RunStatus = "running", **changes: object) -> Run:
         status=status,
         deployment_id="d",
         workflow_name="greet",
+        spec_version=CURRENT_SPEC_VERSION,
         created_at=OLD,
         updated_at=OLD,
     )
@@ -49,6 +51,16 @@ def test_a_pending_run_without_a_message() -> None:
     assert is_woken(facts)
     assert not is_woken(replace(facts, has_message=True))
     assert not is_woken(replace(facts, run=run_of("pending", updated_at=FRESH)))
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_legacy_run_is_left_alone(version: int | None) -> None:
+    """Spec 2.10: a delivery could do nothing for it, so it would be woken for ever."""
+    pending = run_of("pending", spec_version=version)
+    assert not is_woken(RunFacts(run=pending), at_start=True)
+    running = RunFacts(run=run_of(spec_version=version), stranded=[STEP], next_due_at=OLD)
+    assert found(running, at_start=True) == []
+    assert is_woken(RunFacts(run=run_of("pending", spec_version=2)))
 
 
 def test_a_step_without_a_message() -> None:

@@ -79,9 +79,12 @@ def wake_ups(
     """The messages that a run needs and does not have.
 
     ``grace`` keeps the sweep off rows that their writer is still working on. ``namespace`` is
-    for runs that did not store their own.
+    for runs that did not store their own. A legacy run needs none.
     """
     run, before = facts.run, now - grace
+    if (run.spec_version or 1) <= 1:
+        # Whatever a delivery would do is not supported for legacy runs (spec 2.10).
+        return []
     queue_name = workflow_queue(run.workflow_name, _namespace(run) or namespace)
     found = [
         WakeUp(
