@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from workflow_world import World
+from workflow_world.errors import BackendError
 
 from .conftest import MakeWorld, Spawn
 from .helpers import PATIENCE_S, PREFIX, QUEUE, line_of
@@ -128,3 +129,29 @@ async def test_a_worker_that_left_is_not_there_any_more(
 async def test_only_a_worker_announces_itself(world: World, path: Path) -> None:
     await world.queue(QUEUE, {})
     assert not path.with_name("w.db-workers").exists()
+
+
+async def test_a_start_that_fails_leaves_no_mark(
+    world: World, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or no later worker could prove that it is alone."""
+    store = world.backend.messages
+
+    async def failing() -> int:
+        raise BackendError("down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "reap", failing)
+        with pytest.raises(BackendError):
+            await world.start()
+    await world.queue(QUEUE, {})
+    claimed = await store.claim(
+        limit=1, lease=timedelta(minutes=9), serialize_runs=False, prefixes=None
+    )
+    assert len(claimed.messages) == 1
+    await world.close()
+    later = make_world()
+    delivered = listen(later)
+    await later.start()
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await delivered.get())[0] == claimed.messages[0].message_id

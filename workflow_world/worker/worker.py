@@ -99,6 +99,9 @@ class Worker:
                 logger.warning("Freed %d messages whose lease had expired", count)
         except BaseException:
             self._started = False
+            if self._presence is not None:
+                self._presence.close()
+                self._presence = None
             raise
         self._loop, self._variables = asyncio.get_running_loop(), copy_context()
         self._signal = backend.notifier.subscribe(QUEUE)
