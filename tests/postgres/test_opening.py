@@ -254,11 +254,11 @@ async def test_texts_that_postgres_cannot_store(make_world: MakeWorld) -> None:
     world = make_world()
     with pytest.raises(InvalidRequestError, match="NUL"):
         await world.events.create(
-            "wrun_1", event("run_created", deploymentId="d", workflowName="a\0b", input=1)
+            "wrun_1", event("run_created", deploymentId="a\0b", workflowName="w", input=1)
         )
     with pytest.raises(WorldError, match=r"surrogates|Unicode"):
         await world.events.create(
-            "wrun_1", event("run_created", deploymentId="d", workflowName="\ud800", input=1)
+            "wrun_1", event("run_created", deploymentId="\ud800", workflowName="w", input=1)
         )
     await create_run(world, "wrun_1")
 

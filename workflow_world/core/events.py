@@ -240,7 +240,10 @@ def _check_values(event_type: str, data: Mapping[str, object]) -> None:
     workflow = data.get("workflowName")
     # A ``run_started`` without a name creates no run, and is not refused for that (spec 2.5).
     if (workflow or event_type == "run_created") and not is_workflow_name(str(workflow)):
-        raise InvalidRequestError("No queue can be named after this workflowName")
+        raise InvalidRequestError(
+            "A queue is named after workflowName: it must not be empty, contain NUL or lone "
+            "surrogates, or be too long"
+        )
     if event_type == "hook_created" and not is_safe_id(str(data["token"]), limit=None):
         raise InvalidRequestError("token must not be empty or contain NUL")
     reason = data.get("cancelReason")

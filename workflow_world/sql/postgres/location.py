@@ -54,8 +54,9 @@ def locate(url: str) -> Location:
             f"{label} is no Postgres URL: write postgresql://user:password@host:port/database, "
             "with special characters percent-encoded"
         )
-    if "@" in f"{arguments.get('host')}{arguments.get('dbname')}":
-        # Most likely the end of a password: it must not be looked up, nor shown by who does.
+    if rest.partition(":")[2].count("@") > 1:
+        # What is between them is most likely the end of a password: it must not be looked up, nor
+        # shown by who does.
         raise ConfigurationError(
             f"{label} has an @ behind the one before the host: percent-encode special characters "
             "of the user and the password (@ is %40)"
