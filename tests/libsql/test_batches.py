@@ -27,7 +27,8 @@ MIB = 1 << 20
 
 
 async def together(world: World, calls: Sequence[Awaitable[Any]], proxy: Proxy) -> list[Any]:
-    """The results of all calls, which wait until the lane is free and so are one batch."""
+    """The results of all calls, which wait until the lane is free and so are one batch; what the
+    proxy has seen are its requests."""
     database: Any = world.backend.database  # type: ignore[attr-defined]
     begun, gate = threading.Event(), threading.Event()
 
@@ -39,10 +40,13 @@ async def together(world: World, calls: Sequence[Awaitable[Any]], proxy: Proxy) 
     await asyncio.to_thread(begun.wait)
     tasks = [asyncio.ensure_future(call) for call in calls]
     await eventually(lambda: database._writes._queue.qsize() == len(calls))
+    proxy.bodies.clear()
     gate.set()
     await busy
-    proxy.bodies.clear()
-    return list(await asyncio.gather(*tasks, return_exceptions=True))
+    done = list(await asyncio.gather(*tasks, return_exceptions=True))
+    # What kept the lane busy has sent its requests behind the gate, too.
+    del proxy.bodies[: 1 + next(at for at, sent in enumerate(proxy.sent()) if "COMMIT" in sent)]
+    return done
 
 
 def _ended(message: Message) -> Settlement:
