@@ -69,7 +69,7 @@ class Worker:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._delivering: dict[asyncio.Task[None], Message] = {}
         self._enqueuing: set[asyncio.Task[str]] = set()
-        self._handling = self._claiming = 0
+        self._claiming = 0
         self._suspect: str | None = None
         self._saturated = self._busy = self._claim_is_due = self._overdue = False
         self._signal: Subscription | None = None
@@ -200,7 +200,7 @@ class Worker:
     @property
     def _free(self) -> int:
         """Slots that nobody has, nor may get."""
-        taken = self._handling + self._claiming + len(self._enqueuing)
+        taken = len(self._delivering) + self._claiming + len(self._enqueuing)
         return self._settings.concurrency - taken
 
     async def _enqueue(self, backend: Backend, message: NewMessage) -> str:
@@ -361,7 +361,6 @@ class Worker:
         lease = _lease_of(message)
         if self._heartbeat is not None:
             self._heartbeat.hold(lease, began)
-        self._handling += 1
         # Whoever enqueued the message is not to be seen from its handler.
         context = None if self._variables is None else self._variables.copy()
         task = asyncio.create_task(self._work(attempt, message, lease), context=context)
@@ -389,7 +388,6 @@ class Worker:
                 with Delivery(self._context, lease):
                     settlement = await attempt.deliver(message)
             finally:
-                self._handling -= 1
                 self._delivering.pop(current, None)
                 if self._saturated and not self._claim_is_due:
                     # Soon, not now: the settlement goes first, and both share a commit.

@@ -96,6 +96,7 @@ class PostgresDatabase(Database):
                 writes.transact,
                 threads=1,
                 max_batch=_MAX_BATCH,
+                order=lambda job: job.locks.order,
                 unhurried=unhurried,
             )
             for number in range(lanes)

@@ -70,16 +70,15 @@ class Writes:
 
     def transact(self, jobs: Sequence[Job[Any]]) -> None:
         """Optimistic: no savepoints. If an operation fails, undo all, then run each in its own."""
-        batch = sorted(jobs, key=lambda job: job.locks.order)
         with translated():
             try:
-                self._together(batch)
+                self._together(jobs)
             except (Unreachable, WorldClosedError):
                 raise
             except Exception as error:
-                if len(batch) == 1 or getattr(error, "code", None) == UNKNOWN_OUTCOME:
+                if len(jobs) == 1 or getattr(error, "code", None) == UNKNOWN_OUTCOME:
                     raise
-                self._apart(batch)
+                self._apart(jobs)
             # Outside: what was committed must not run again, whatever fails now.
             faults.point("after commit")
 
