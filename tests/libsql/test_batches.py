@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hrana.proxy import Proxy
 from postgres.helpers import QUEUE, create_run, event, eventually, log_of
+from sql.helpers import Held
 
 from workflow_world import World
 from workflow_world.backend import NewMessage
@@ -29,20 +30,11 @@ MIB = 1 << 20
 async def together(world: World, calls: Sequence[Awaitable[Any]], proxy: Proxy) -> list[Any]:
     """The results of all calls, which wait until the lane is free and so are one batch; what the
     proxy has seen are its requests."""
-    database: Any = world.backend.database  # type: ignore[attr-defined]
-    begun, gate = threading.Event(), threading.Event()
-
-    def hold(session: object) -> None:
-        begun.set()
-        gate.wait()
-
-    busy = asyncio.create_task(database.write(hold))
-    await asyncio.to_thread(begun.wait)
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    await eventually(lambda: database._writes._queue.qsize() == len(calls))
-    proxy.bodies.clear()
-    gate.set()
-    await busy
+    database: Any = world.backend.database  # type: ignore[attr-defined]  # of SQL
+    async with Held(database):
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        await eventually(lambda: database._writes._queue.qsize() == len(calls))
+        proxy.bodies.clear()
     done = list(await asyncio.gather(*tasks, return_exceptions=True))
     # What kept the lane busy has sent its requests behind the gate, too.
     del proxy.bodies[: 1 + next(at for at, sent in enumerate(proxy.sent()) if "COMMIT" in sent)]

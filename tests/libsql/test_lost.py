@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from hrana.proxy import Proxy
+from hrana.proxy import Fault, Proxy
 from postgres import proxy as tcp
 from postgres.helpers import QUEUE, create_run, event, eventually, log_of
 from servers.sqld import Sqld
@@ -19,6 +20,9 @@ from workflow_world.sql import outages
 from .conftest import MakeWorld, Spawn
 
 pytestmark = pytest.mark.anyio
+
+CUTS: tuple[Fault, ...] = ("cut",) * 1000
+"""Until they are cleared."""
 
 
 @pytest.mark.parametrize("fault", ["cut", "lose", "truncate", "html", "garbage", "status 502"])
@@ -214,7 +218,7 @@ async def test_another_ones_event_proves_nothing(far: World, world: World, proxy
     created = event("run_created", deploymentId="d", workflowName="greet", input=1)
     await far.events.create("wrun_1", {**created, "specVersion": 6})
     proxy.bodies.clear()
-    proxy.faults.extend(["pass", "cut", "pass", *["cut"] * 1000])  # type: ignore[list-item]
+    proxy.faults.extend(("pass", "cut", "pass", *CUTS))
     ours = {**event("step_created", "ours", stepName="s", input=1), "specVersion": 6}
     writing = asyncio.create_task(far.events.create("wrun_1", ours))
     await eventually(lambda: len(proxy.bodies) > 3)
@@ -236,14 +240,14 @@ async def test_a_lease_that_is_over_proves_nothing(far: World, world: World, pro
     """A claim was committed, and another worker has its message by now: it may not be known as
     not applied, or what came with it would be done twice."""
     await far.queue(QUEUE, {"runId": "wrun_1"})
-    terms = {"serialize_runs": True, "prefixes": None, "limit": 1}
+    terms: dict[str, Any] = {"serialize_runs": True, "prefixes": None, "limit": 1}
     proxy.bodies.clear()
-    proxy.faults.extend(["pass", "lose", "pass", *["cut"] * 1000])  # type: ignore[list-item]
+    proxy.faults.extend(("pass", "lose", "pass", *CUTS))
     claiming = asyncio.create_task(
-        far.backend.messages.claim(lease=timedelta(milliseconds=1), **terms)  # type: ignore[arg-type]
+        far.backend.messages.claim(lease=timedelta(milliseconds=1), **terms)
     )
     await eventually(lambda: len(proxy.bodies) > 3)
-    rival = await world.backend.messages.claim(lease=timedelta(seconds=30), **terms)  # type: ignore[arg-type]
+    rival = await world.backend.messages.claim(lease=timedelta(seconds=30), **terms)
     assert len(rival.messages) == 1
     proxy.faults.clear()
     with pytest.raises(BackendError) as caught:

@@ -73,6 +73,14 @@ def step(number: int) -> dict[str, object]:
     return event("step_created", f"step_{number}", stepName="s", input=1)
 
 
+async def held_up(world: World, rival: Rival, server: Server, name: str) -> asyncio.Task[object]:
+    """A step that waits for the rival's transaction: what comes meanwhile is one batch."""
+    rival.lock("wrun_held")
+    held = asyncio.create_task(world.events.create("wrun_held", step(1)))
+    await eventually(lambda: blocked(server, name))
+    return held
+
+
 async def in_each_others_way(
     world: World, rivals: list[Rival], server: Server, name: str
 ) -> list[asyncio.Task[object]]:
@@ -81,10 +89,8 @@ async def in_each_others_way(
     first, second = rivals
     for run in ("a", "b", "held"):
         await create_run(world, f"wrun_{run}")
-    first.lock("wrun_held")
     second.lock("wrun_b")
-    held = asyncio.create_task(world.events.create("wrun_held", step(1)))
-    await eventually(lambda: blocked(server, name))
+    held = await held_up(world, first, server, name)
     both = [asyncio.create_task(world.events.create(run, step(1))) for run in ("wrun_a", "wrun_b")]
     await asyncio.sleep(0)
     first.end()
@@ -175,9 +181,7 @@ async def test_a_connection_that_is_lost_while_a_failed_batch_is_run_apart(
                     f" WHERE datname = '{name}' AND state LIKE 'idle in transaction%'"
                 )
 
-    rivals[0].lock("wrun_held")
-    held = asyncio.create_task(world.events.create("wrun_held", step(1)))
-    await eventually(lambda: blocked(server, name))
+    held = await held_up(world, rivals[0], server, name)
     with faults.armed(reached):
         both = asyncio.gather(
             create_run(world, "wrun_0bad"), create_run(world, "wrun_1"), return_exceptions=True
@@ -210,9 +214,7 @@ async def test_a_neighbour_of_what_fails_waits_for_its_lock(
                 rival.lock("wrun_1")
                 threading.Timer(0.7, rival.end).start()
 
-    second.lock("wrun_held")
-    held = asyncio.create_task(world.events.create("wrun_held", step(1)))
-    await eventually(lambda: blocked(server, name))
+    held = await held_up(world, second, server, name)
     with faults.armed(reached):
         both = asyncio.gather(
             create_run(world, "wrun_0bad"),
