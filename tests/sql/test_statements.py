@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,9 @@ async def test_the_end_of_a_run(trace: Trace, running: World) -> None:
     ]
 
 
-async def claim(world: World, limit: int = 1) -> Claim:
+async def claim(world: World, limit: int = 1, prefixes: Sequence[str] | None = None) -> Claim:
     return await world.backend.messages.claim(
-        limit=limit, lease=timedelta(seconds=30), serialize_runs=True, prefixes=None
+        limit=limit, lease=timedelta(seconds=30), serialize_runs=True, prefixes=prefixes
     )
 
 
@@ -170,6 +171,8 @@ async def test_an_idle_worker_looks_and_takes_no_write_lock(
 ) -> None:
     await claim(running)  # the first claim of a process does not look
     assert await cost(trace, claim(running)) == LOOK
+    # Nothing was committed meanwhile, so the next look would find the same.
+    assert await cost(trace, claim(running)) == []
     # What somebody else enqueued is found by the look, and then claimed.
     await running.queue(QUEUE, {"n": 1}, delay_seconds=3600)
     assert await cost(trace, claim(running)) == ["BEGIN IMMEDIATE", *SEARCH, *NEXT_DUE, "COMMIT"]
@@ -177,6 +180,37 @@ async def test_an_idle_worker_looks_and_takes_no_write_lock(
     with raw(path) as rival:
         rival.execute("UPDATE queue_messages SET available_at = 0")
     assert await cost(trace, claim(running)) == [*LOOK, *CLAIM_ONE]
+
+
+async def test_what_a_look_for_other_queues_found_is_no_answer(running: World) -> None:
+    await claim(running)
+    await running.queue(QUEUE, {"n": 1}, delay_seconds=3600)
+    await claim(running)
+    for _ in range(2):
+        assert (await claim(running, prefixes=["elsewhere"])).next_due_at is None
+        assert (await claim(running)).next_due_at is not None
+
+
+def fork() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no os.fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+async def test_another_connection_knows_nothing_of_what_the_last_one_saw(
+    running: World, path: Path
+) -> None:
+    await running.queue(QUEUE, {"n": 1}, delay_seconds=3600)
+    await claim(running)
+    fork()  # which closes every connection
+    assert not (await claim(running)).messages
+    with raw(path) as rival:
+        rival.execute("UPDATE queue_messages SET available_at = 0")
+    fork()
+    assert len((await claim(running)).messages) == 1
 
 
 async def test_twenty_messages_are_claimed_in_one_transaction(trace: Trace, running: World) -> None:

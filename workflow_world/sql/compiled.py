@@ -142,6 +142,12 @@ class Session:
         for good, or at least ``until`` a time of the queue's clock. For engines on which the answer
         to a COMMIT can be lost."""
 
+    def version(self) -> object:
+        """What changes with every commit in the database, whoever makes it: read before other
+        reads, an equal one later says that they would give the same. None: it cannot be told
+        for less than a read costs."""
+        return None
+
     def listed(self, values: Iterable[str]) -> Any:
         """The value of a parameter of ``among``."""
         return json.dumps([*values])

@@ -27,6 +27,7 @@ class QueueBase:
         self._marks = database.concurrent
         self._holding = Holding(database.tables)
         self._news = True
+        self._looked: tuple[object, tuple[str, ...] | None, datetime | None] | None = None
 
     def _mark(self, replayed: str | None, serialize: bool) -> bool | None:
         """Whether a claim marks the run as being replayed; None: no."""

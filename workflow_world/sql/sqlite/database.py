@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,13 +29,15 @@ from ..tables import tables
 from .connections import Synchronous, engine_on, retrying, translated, use_wal
 from .locations import Location, identity, prepare
 from .presence import FilePresence, announce
-from .session import SqliteSession
+from .session import GlancingSession, SqliteSession
 from .watch import Watcher
 
 T = TypeVar("T")
 
 _READERS: Final = 4
 _MAX_BATCH: Final = 256
+_GLANCERS: Final = itertools.count(1)
+"""Numbers for the connections that only look: in a child of this process they go on."""
 
 
 _Take: TypeAlias = Callable[[Callable[[], object]], object]
@@ -111,6 +114,7 @@ class SqliteDatabase(Database):
         self.gate = Gate()
         self._glance = threading.Lock()
         self._glancer: DBAPICursor | None = None
+        self._glancer_number = 0
         self._writes = self._writing_lane()
         self._reads = (self._lane or Lane)(
             "workflow-world-reader", self._gated(self._look), threads=_READERS, max_batch=16
@@ -245,16 +249,22 @@ class SqliteDatabase(Database):
     def _glance_at(self, operation: Operation[T], whole: bool) -> T:
         cursor = self._glance_cursor()
         if not whole:
-            return operation(self._session(cursor))
+            return operation(self._glancing_session(cursor))
         cursor.execute("BEGIN")
         try:
             return operation(self._session(cursor))
         finally:
             cursor.execute("COMMIT")
 
+    def _glancing_session(self, cursor: sqlite3.Cursor) -> SqliteSession:
+        if self.location.path is None:
+            return self._session(cursor)  # in memory its connection is the writer's, too
+        return GlancingSession(cursor, self.dialect, self.clock.now, self._glancer_number)
+
     def _glance_cursor(self) -> sqlite3.Cursor:
         if self._glancer is None:
             self._glancer = self._connect().cursor()
+            self._glancer_number = next(_GLANCERS)
             self._glancer.execute("PRAGMA busy_timeout=0")
         return cast("sqlite3.Cursor", self._glancer)
 

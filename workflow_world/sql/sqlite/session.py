@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, cast
 
+from sqlalchemy.engine import Dialect
+
 from ...errors import BackendError
-from ..compiled import Row, Session, Statement
+from ..compiled import Cursor, Row, Session, Statement
 from ..damage import corrupt
 
 _MARK: Final = "Could not decode to UTF-8"
@@ -43,6 +46,25 @@ class SqliteSession(Session):
                     where = _where(statement, names, row, index)
                     return corrupt(where, f"column {names[index]} is not UTF-8")
         return corrupt(f"A row ({statement.before})", "its text is not UTF-8")
+
+
+class GlancingSession(SqliteSession):
+    """On a connection that never writes: whatever is committed is then news to it.
+
+    ``number`` is that of the connection, for each counts on its own.
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(
+        self, cursor: Cursor, dialect: Dialect, now: Callable[[], datetime], number: int
+    ) -> None:
+        super().__init__(cursor, dialect, now)
+        self._number = number
+
+    def version(self) -> tuple[int, int]:
+        self._cursor.execute("PRAGMA data_version")
+        return self._number, self._cursor.fetchall()[0][0]
 
 
 class _RawText(bytes):
