@@ -44,7 +44,8 @@ def test_every_workload_gives_its_measures(contender: Contender, tmp_path: Path)
         if contender.name in ("ours", "local", "floor"):
             assert set(figures) == expected
         assert set(figures) <= expected
-        assert all(value > 0 for value in figures.values())
+        nothing = {name for name, value in figures.items() if value <= 0}
+        assert nothing <= {"idle_queries"}  # where only a commit is a reason to read
 
 
 def _processes(contender: Contender) -> list[list[str]]:

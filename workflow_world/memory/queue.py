@@ -107,7 +107,9 @@ class MemoryQueue:
                 if message is None or message.lease_token != held.token:
                     lost.add(held.message_id)
                 else:
-                    self._put(change, replace(message, leased_until=until))
+                    # Never to an earlier time: a clock that was set back ends no lease.
+                    longer = max(until, message.leased_until or until)
+                    self._put(change, replace(message, leased_until=longer))
             return frozenset(lost)
 
     async def settle(

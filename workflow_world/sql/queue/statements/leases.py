@@ -6,7 +6,17 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, and_, bindparam, func, literal_column, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from ...compiled import Statement, among, among_elsewhere, const
 from .base import StatementsBase
@@ -41,9 +51,13 @@ class LeaseStatements(StatementsBase):
 
     @cached_property
     def extend(self) -> Statement:
+        """Never to an earlier time: a clock that was set back, and ahead again, ends no lease."""
+        until: ColumnElement[Any] = bindparam("until")
+        held = self._m.leased_until
+        longer = case((held > until, held), else_=until)
         return Statement(
             "extend lease",
-            update(self.t.messages).where(*self._leased()).values(leased_until=bindparam("until")),
+            update(self.t.messages).where(*self._leased()).values(leased_until=longer),
         )
 
     @cached_property
