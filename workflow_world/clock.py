@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
+
+from .core.values import from_ms
 
 
 class Ticker(Protocol):
@@ -58,8 +61,7 @@ class ThreadTicker:
 
 class SystemClock:
     def now(self) -> datetime:
-        now = datetime.now(UTC)
-        return now.replace(microsecond=now.microsecond // 1000 * 1000)
+        return from_ms(time.time_ns() // 1_000_000)
 
     async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:
         if event.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from random import Random
 from typing import Any
 
@@ -24,10 +25,10 @@ class PumpedLane(Lane):
     def submit_blocking(
         self, operation: Any, *, repeatable: bool = False, locks: Any = NO_LOCKS
     ) -> Any:
-        done: list[None] = []
-        job: Job[Any] = Job(operation, lambda: done.append(None), None, repeatable, locks)
+        done: Future[None] = Future()
+        job: Job[Any] = Job(operation, done, None, repeatable, locks)
         self._put(job)
-        while not done:
+        while not done.done():
             self._pump()
         if job.error is not None:
             raise job.error

@@ -53,11 +53,11 @@ def about(run_id: str) -> Job[Any]:
         return [session.one(one, **values) for one, values in (head, step)]
 
     locks = Locks(runs=(run_id,), ahead=lambda _: [head])
-    return Job(operation, lambda: None, locks=locks)
+    return Job(operation, locks=locks)
 
 
 def placeless() -> Job[Any]:
-    return Job(lambda session: None, lambda: None)
+    return Job(lambda session: None)
 
 
 def played(session: Recording, jobs: list[Job[Any]], locks: Sequence[Read] = ()) -> None:
@@ -115,7 +115,7 @@ def test_what_was_read_ahead_answers_once() -> None:
 
 def test_what_another_job_left_unread_is_forgotten() -> None:
     session = Recording()
-    left = Job(lambda session: None, lambda: None, locks=about("a").locks)
+    left = Job(lambda session: None, locks=about("a").locks)
     later = about("a")
     played(session, [left, later])
     assert later.result == [(2,), (3,)]

@@ -69,7 +69,7 @@ def _decide(last: Event, run: Run, changes: dict[str, Any], facts: Facts, now: d
         return _NOTHING
     decision = Decision(run=_with_changes(facts.run, run), result=EventResult(), **changes)
     step: Step | None = changes.get("step")
-    return decision if step is None else replace(decision, step_is_new=facts.step is None)
+    return decision if step is None else decision._replace(step_is_new=facts.step is None)
 
 
 def _with_changes(stored: Run, expected: Run) -> Run:

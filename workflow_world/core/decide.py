@@ -6,7 +6,6 @@ This module holds the order of checks of spec 2.3; the rules of each entity are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -57,7 +56,7 @@ def intent_for(
     """
     needs = needs_of(event)
     if sender is not None:
-        needs = replace(needs, leased=sender.message_id)
+        needs = needs._replace(leased=sender.message_id)
     return Intent(
         run_id=run_id,
         needs=needs,

@@ -2,21 +2,22 @@
 
 A backend loads ``Facts`` inside its own atomic section, calls the intent's ``decide`` and applies
 the ``Decision``; it never looks inside. See ``workflow_world.backend`` for the contract.
+
+Of most of these one is made for each event, and a tuple takes a third of a frozen dataclass' time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..errors import WorldError
 from .entities import Event, EventResult, Hook, Run, Step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(NamedTuple):
     """Which facts a decision rests on. Everything is about the intent's run.
 
     Attributes:
@@ -41,17 +42,28 @@ class Needs:
     last_claim: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class LastEvent(NamedTuple):
+    """What the next row of a log depends on."""
+
+    position: int
+    event_id: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, event: Event) -> LastEvent:
+        return cls(event.position, event.event_id, event.created_at)
+
+
+class Facts(NamedTuple):
     """What the backend knows, read under the run's lock.
 
     Attributes:
-        last: the newest event of the run without its data, or None; gives position, id and time.
+        last: the newest event of the run.
         related: in position order; empty unless asked for.
     """
 
     run: Run | None = None
-    last: Event | None = None
+    last: LastEvent | None = None
     step: Step | None = None
     hook: Hook | None = None
     token_holder: Hook | None = None
@@ -61,8 +73,7 @@ class Facts:
     last_claim_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """Everything to write, all or nothing, and what to answer.
 
     Attributes:
@@ -140,6 +151,6 @@ class Intent:
     """
 
     run_id: str
-    needs: Needs = field(default_factory=Needs)
+    needs: Needs = Needs()
     decide: Decide
     mostly_reads: bool = False

@@ -6,6 +6,7 @@ import hashlib
 from datetime import datetime
 from functools import lru_cache
 
+from .decision import LastEvent
 from .entities import Event, EventData
 from .events import SLOT_IDS_SPEC_VERSION, NewEvent
 from .ulid import ULID_LENGTH, encode_ulid, ulid_time
@@ -18,7 +19,7 @@ _HASH_BYTES = 6  # with the position: the 80 bits behind a ULID's time
 def append(
     run_id: str,
     spec_version: int | None,
-    last: Event | None,
+    last: LastEvent | None,
     now: datetime,
     event: NewEvent,
     *,
@@ -51,7 +52,11 @@ def append(
 
 
 def event_id(
-    run_id: str, spec_version: int | None, position: int, created_at: datetime, last: Event | None
+    run_id: str,
+    spec_version: int | None,
+    position: int,
+    created_at: datetime,
+    last: LastEvent | None,
 ) -> str:
     """A slot id from spec version 6 on, else a ULID above the last one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from ..errors import EntityConflictError
 from . import log
@@ -21,8 +22,7 @@ class Owner:
     environment: str = "development"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(NamedTuple):
     """One proposed event with everything its rule may look at."""
 
     run_id: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 from ..errors import HookNotFoundError, HookResumeConflictError, RunExpiredError
@@ -48,7 +47,7 @@ def received(given: Given) -> Verdict:
     # resumes may die before it wakes the run, and the clock may have been set back since a claim.
     claim = given.facts.last_claim_at
     now = given.now if claim is None else max(given.now, claim)
-    event = replace(given, now=now).row()
+    event = given._replace(now=now).row()
     return Decision(events=(event,), result=EventResult(event=event))
 
 

@@ -9,7 +9,7 @@ from typing import cast
 from ..errors import InvalidAttributesError, RunNotFoundError
 from . import log
 from .attributes import changes_of, merged
-from .decision import Decision, Refusal, Verdict
+from .decision import Decision, LastEvent, Refusal, Verdict
 from .entities import ABSENT, Event, EventResult, Run, RunStatus
 from .events import NewEvent, data_of
 from .rules import Given, conflict
@@ -116,8 +116,9 @@ def _resilient_start(given: Given) -> Verdict:
     if isinstance(opened, Refusal):
         return opened
     run, creation = opened
+    last = LastEvent.of(creation)
     event = log.append(
-        given.run_id, run.spec_version, creation, given.now, given.event, without_data=True
+        given.run_id, run.spec_version, last, given.now, given.event, without_data=True
     )
     running = replace(
         run, status="running", started_at=event.created_at, updated_at=event.created_at

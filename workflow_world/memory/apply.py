@@ -11,6 +11,7 @@ from ..core.decision import (
     Decision,
     Facts,
     Intent,
+    LastEvent,
     Refusal,
     Verdict,
 )
@@ -43,7 +44,7 @@ def facts_of(database: MemoryDatabase, intent: Intent) -> Facts:
     )
     return Facts(
         run=loaded(database.runs.get(run_id), payloads=needs.payloads),
-        last=None if last is None else replace(last, event_data=None),
+        last=None if last is None else LastEvent.of(last),
         step=loaded(database.steps.get((run_id, needs.step_id or ""))),
         hook=loaded(database.hooks.get((run_id, needs.hook_id or ""))),
         token_holder=None if needs.token is None else loaded(next(holder, None)),

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from ..core.decision import Decision
-from ..core.entities import ABSENT, Event, Run, Step
+from ..core.decision import Decision, LastEvent
+from ..core.entities import ABSENT, Run, Step
 
 MAX_RUNS: Final = 4096
 MAX_STEPS: Final = 4096
@@ -25,7 +25,7 @@ class Heads:
 
     def __init__(self) -> None:
         self._version: int | None = None
-        self._runs: OrderedDict[str, tuple[Run, Event | None]] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[Run, LastEvent | None]] = OrderedDict()
         self._steps: OrderedDict[tuple[str, str], Step] = OrderedDict()
 
     def begin(self, version: int) -> bool:
@@ -43,8 +43,8 @@ class Heads:
         self._runs.clear()
         self._steps.clear()
 
-    def run(self, run_id: str) -> tuple[Run, Event | None] | None:
-        """The run without payloads, and the newest event of its log without data."""
+    def run(self, run_id: str) -> tuple[Run, LastEvent | None] | None:
+        """The run without payloads, and the newest event of its log."""
         return self._runs.get(run_id)
 
     def step(self, run_id: str, step_id: str) -> Step | None:
@@ -56,7 +56,7 @@ class Heads:
         if now is None or now.is_final or (decision.run is not None and not decision.events):
             self._runs.pop(run_id, None)
         elif decision.events:
-            self._runs[run_id] = (_light_run(now), _light_event(decision.events[-1]))
+            self._runs[run_id] = (_light_run(now), LastEvent.of(decision.events[-1]))
             self._runs.move_to_end(run_id)
             if len(self._runs) > MAX_RUNS:
                 self._runs.popitem(last=False)
@@ -100,17 +100,4 @@ def _light_run(run: Run) -> Run:
         completed_at=run.completed_at,
         created_at=run.created_at,
         updated_at=run.updated_at,
-    )
-
-
-def _light_event(event: Event) -> Event:
-    if event.event_data is None:
-        return event
-    return Event(
-        run_id=event.run_id,
-        event_id=event.event_id,
-        position=event.position,
-        event_type=event.event_type,
-        spec_version=event.spec_version,
-        created_at=event.created_at,
     )

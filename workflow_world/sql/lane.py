@@ -24,7 +24,7 @@ T = TypeVar("T")
 Operation = Callable[[Session], T]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Locks:
     """What an operation is about, for engines on which several transactions write at once.
 
@@ -71,7 +71,8 @@ NO_LOCKS: Final = Locks()
 class Job(Generic[T]):
     """An operation, and afterwards what came of it.
 
-    ``loop`` is where the caller waits; None: ``deliver`` may be called from the lane's thread.
+    ``waiter`` is what the caller awaits, None when nobody does. ``loop`` is where the caller waits;
+    None: ``deliver`` may be called from the lane's thread.
     ``repeatable`` says that a loss of power may undo it, for then it is simply done again.
     The operation may run more than once. It raises domain errors (WorldError) before its first
     write, so those are results and leave its neighbours alone. Only what is the database's fault
@@ -79,7 +80,7 @@ class Job(Generic[T]):
     """
 
     operation: Operation[T]
-    deliver: Callable[[], None]
+    waiter: asyncio.Future[None] | Future[None] | None = None
     loop: asyncio.AbstractEventLoop | None = None
     repeatable: bool = False
     locks: Locks = NO_LOCKS
@@ -94,6 +95,11 @@ class Job(Generic[T]):
             raise  # in the middle of things: what was written before is undone
         except WorldError as error:
             self.error = error
+
+    def deliver(self) -> None:
+        """Wake the caller, unless it was cancelled."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 class Lane:
@@ -153,7 +159,7 @@ class Lane:
     ) -> T:
         """The same for a plain thread."""
         done: Future[None] = Future()
-        job: Job[T] = Job(operation, lambda: done.set_result(None), None, repeatable, locks)
+        job: Job[T] = Job(operation, done, None, repeatable, locks)
         self._put(job)
         done.result()
         return outcome_of(job)
@@ -277,16 +283,11 @@ def waited_for(
     """A job of the running event loop, and what its caller awaits."""
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
-
-    def deliver() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    return Job(operation, deliver, loop, repeatable, locks), waiter
+    return Job(operation, waiter, loop, repeatable, locks), waiter
 
 
 def empty_job() -> Job[None]:
-    return Job(lambda session: None, lambda: None, None, repeatable=True)
+    return Job(lambda session: None, repeatable=True)
 
 
 def outcome_of(job: Job[T]) -> T:

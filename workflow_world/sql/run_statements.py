@@ -70,8 +70,6 @@ class RunStatements:
                 *columns(runs, payloads=payloads, width=RUN_WIDTH),
                 last.c.position,
                 last.c.event_id,
-                last.c.event_type,
-                last.c.spec_version,
                 last.c.created_at,
             )
             .select_from(

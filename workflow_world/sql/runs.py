@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Facts, Intent
-from ..core.decision import Decision, Needs, Refusal, Verdict
+from ..core.decision import Decision, LastEvent, Needs, Refusal, Verdict
 from ..core.entities import Event, EventResult, Hook, Run, Step, Wait
 from ..core.fold import wait_of
 from ..core.paging import Query
@@ -163,7 +163,7 @@ class SqlRunStore:
 
     def _run(
         self, session: Session, run_id: str, needs: Needs, heads: Heads | None
-    ) -> tuple[Run | None, Event | None]:
+    ) -> tuple[Run | None, LastEvent | None]:
         """The run and the newest event of its log."""
         if heads is not None and not needs.payloads and (known := heads.run(run_id)) is not None:
             return known
@@ -312,20 +312,13 @@ class SqlRunStore:
         return await self._database.read(lambda session: self._stranded.read(session, after, limit))
 
 
-def _last_of(row: Row) -> Event | None:
-    position, event_id, event_type, spec_version, created_at = row[RUN_WIDTH : RUN_WIDTH + 5]
+def _last_of(row: Row) -> LastEvent | None:
+    position, event_id, created_at = row[RUN_WIDTH : RUN_WIDTH + 3]
     if position is None:
         return None
     where = f"The row of workflow_events with run_id {row[0]!r}, position {position!r}"
-    checked(where, row[RUN_WIDTH : RUN_WIDTH + 5], int, str, str, int, int)
-    return Event(
-        run_id=row[0],
-        event_id=event_id,
-        position=position,
-        event_type=event_type,
-        spec_version=spec_version,
-        created_at=from_ms(created_at),
-    )
+    checked(where, row[RUN_WIDTH : RUN_WIDTH + 3], int, str, int)
+    return LastEvent(position, event_id, from_ms(created_at))
 
 
 def _wait_of(row: Row) -> Wait:

@@ -106,11 +106,12 @@ def _event(
     """Decide to append an event that is right but for what it repeats."""
 
     def decide(facts: Facts) -> Decision:
+        assert facts.run is not None
         assert facts.last is not None
         event = an_event(
             facts.last.position + 1,
             event_type,
-            facts.last.run_id,
+            facts.run.run_id,
             correlation_id=correlation_id,
             **{"event_data": dict(SAMPLES.get(event_type, {})) or None, **fields},
         )
@@ -141,7 +142,7 @@ def _with_entity(facts: Facts) -> Decision:
     assert facts.run is not None
     repeated = _event("step_created", "step_1")(facts)
     run = replace(facts.run, attributes={"planted": "yes"})
-    return replace(repeated, run=run)
+    return repeated._replace(run=run)
 
 
 def _same_token(facts: Facts) -> Decision:
