@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -122,6 +123,15 @@ def stored(new: NewEvent, **changes: Any) -> Event:
 def an_event(event_type: str, data: dict[str, object] | None, **changes: Any) -> Event:
     new = NewEvent(event_type=event_type, correlation_id="c_1", event_data=data)
     return stored(new, **changes)
+
+
+def a_log(length: int) -> list[Event]:
+    return [
+        replace(
+            an_event("step_completed", {"result": b"r"}), event_id=f"evnt_{place}", position=place
+        )
+        for place in range(1, length + 1)
+    ]
 
 
 class TestEvents:
@@ -320,6 +330,7 @@ class TestStamped:
         self, sdk: SdkWorld, world: World, proposed: w.Event
     ) -> None:
         run = await world.runs.create(workflow_name="wf", input=b"")
+        await sdk.events_list(run.run_id)
         for event in (
             w.StepCreatedEventData(step_name="add", input=b"in").into_event("step_1"),
             w.StepStartedEvent(correlation_id="step_1"),
@@ -367,50 +378,74 @@ class TestEventCache:
             return to_event(event)
 
         cache = EventCache(convert)
-        event = an_event("step_completed", {"result": b"r"})
-        assert cache(event) is cache(event) is cache(replace(event))
-        assert converted == [event]
+        log = a_log(3)
+        first = cache.page(log[:2])
+        whole = cache.page(log)
+        assert whole[:2] == first
+        for again in (cache.page([*map(replace, log)]), cache.page(log)):
+            assert all(map(operator.is_, again, whole))
+        assert cache.page(log[1:])[0] is cache.one(log[1]) is whole[1]
+        assert converted == log
+        assert cache.page([]) == []
+
+    def test_adopts_what_comes_next(self) -> None:
+        cache = EventCache(to_event)
+        log = a_log(3)
+        cache.page(log[:1])
+        made = to_event(log[1])
+        assert cache.adopt(log[1], made) is made
+        assert cache.page(log)[1] is made
+
+    def test_keeps_no_log_with_a_gap(self) -> None:
+        cache = EventCache(to_event)
+        log = a_log(4)
+        cache.page(log[:1])
+        made = to_event(log[2])
+        assert cache.adopt(log[2], made) is made
+        assert cache.page(log[2:]) == [*map(to_event, log[2:])]
+        assert cache.page(log) == [*map(to_event, log)]
+        assert cache.page(log)[2] is not made
 
     def test_never_gives_one_event_for_another(self) -> None:
         cache = EventCache(to_event)
         first = an_event("step_completed", {"result": b"r"})
         again = replace(first, event_data={"result": b"another life of the run"})
-        cache(first)
-        assert cache(again).event_data.result == b"another life of the run"
-        assert cache(replace(first, run_id="wrun_2")).server_props.run_id == "wrun_2"  # type: ignore[union-attr]
-        assert cache(first).event_data.result == b"r"
+        cache.one(first)
+        assert cache.one(again).event_data.result == b"another life of the run"
+        assert cache.one(replace(first, run_id="wrun_2")).server_props.run_id == "wrun_2"  # type: ignore[union-attr]
+        assert cache.one(first).event_data.result == b"r"
 
-    def test_keeps_the_events_used_last_within_its_bytes(self) -> None:
+    def test_keeps_the_logs_used_last_within_its_bytes(self) -> None:
         converted: list[str] = []
 
         def convert(event: Event) -> w.Event:
-            converted.append(event.event_id)
+            converted.append(event.run_id)
             return to_event(event)
 
         cache = EventCache(convert, max_bytes=100_000)
         events = [
-            replace(an_event("step_completed", {"result": b"x" * 30_000}), event_id=f"evnt_{n}")
-            for n in range(4)
+            replace(an_event("step_completed", {"result": b"x" * 30_000}), run_id=f"wrun_{number}")
+            for number in range(4)
         ]
         for event in events[:3]:
-            cache(event)
-        cache(events[0])
-        cache(events[3])
+            cache.one(event)
+        cache.one(events[0])
+        cache.one(events[3])
         converted.clear()
         for event in (events[0], events[2], events[3]):
-            cache(event)
+            cache.one(event)
         assert not converted
-        cache(events[1])
-        assert converted == ["evnt_1"]
+        cache.one(events[1])
+        assert converted == ["wrun_1"]
 
-    def test_an_event_larger_than_the_cache_is_converted_but_not_kept(self) -> None:
+    def test_a_log_larger_than_the_cache_is_converted_but_not_kept(self) -> None:
         cache = EventCache(to_event, max_bytes=1000)
         large = an_event("step_failed", {"error": {"text": ["x" * 2000]}})
-        assert cache(large) == cache(large)
-        assert cache(large) is not cache(large)
+        assert cache.one(large) == cache.one(large)
+        assert cache.one(large) is not cache.one(large)
 
     def test_an_event_that_cannot_be_converted_is_not_kept(self) -> None:
         cache = EventCache(to_event)
         for _ in range(2):
             with pytest.raises(WorldError):
-                cache(an_event("run_completed", None))
+                cache.one(an_event("run_completed", None))

@@ -105,16 +105,13 @@ def to_event(event: Event) -> w.Event:
     """Raises: WorldError ``UNREPRESENTABLE``."""
     where = f"event {event.event_id!r} of run {event.run_id!r}"
     wire: dict[str, Any] = {
-        "runId": event.run_id,
-        "eventId": event.event_id,
-        "createdAt": event.created_at,
         "eventType": event.event_type,
         "specVersion": event.spec_version,
+        # Where the SDK puts what it finds beside the data, which takes it as long as all the rest.
+        "server_props": _props(event),
     }
     if event.correlation_id is not None:
         wire["correlationId"] = event.correlation_id
-    if event.resume_id is not None:
-        wire["resumeId"] = event.resume_id
     data = event.event_data
     if data is not None:
         payload = _EVENT_BYTES.get(event.event_type)
@@ -143,13 +140,14 @@ def stamped(event: Event, proposed: w.Event) -> w.Event | None:
             is_same = False
     if not is_same:
         return None
-    props = w.ServerProps.model_construct(
-        run_id=event.run_id,
-        event_id=event.event_id,
-        created_at=event.created_at,
-        resume_id=None,
-    )
-    return proposed.model_copy(update={"server_props": props})
+    return proposed.model_copy(update={"server_props": _props(event)})
+
+
+def _props(event: Event) -> w.ServerProps:
+    wire = {"runId": event.run_id, "eventId": event.event_id, "createdAt": event.created_at}
+    if event.resume_id is not None:
+        wire["resumeId"] = event.resume_id
+    return w.ServerProps.from_wire(wire)
 
 
 def from_event(event: w.Event) -> NewEvent:

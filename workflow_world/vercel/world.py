@@ -158,7 +158,7 @@ class SdkWorld(w.World):
             # Everything in it is a checked model already.
             return w.EventResult.model_construct(
                 event=None if result.event is None else self._written(result.event, data),
-                events=None if result.events is None else [*map(self._event, result.events)],
+                events=None if result.events is None else self._event.page(result.events),
                 run=None if result.run is None else to_run(result.run),
                 step=None if result.step is None else to_step(result.step),
                 hook=None if result.hook is None else to_hook(result.hook),
@@ -169,11 +169,11 @@ class SdkWorld(w.World):
 
     def _written(self, event: Event, proposed: w.Event) -> w.Event:
         made = stamped(event, proposed)
-        return self._event(event) if made is None else self._event.adopt(event, made)
+        return self._event.one(event) if made is None else self._event.adopt(event, made)
 
     async def events_get(self, run_id: str, event_id: str) -> w.Event:
         with BORDER:
-            return self._event(await self.world.events.get(run_id, event_id))
+            return self._event.one(await self.world.events.get(run_id, event_id))
 
     async def events_list(
         self, run_id: str, *, pagination: w.PaginationOptions | None = None
@@ -182,10 +182,10 @@ class SdkWorld(w.World):
         with BORDER:
             if options.pop("sort_order", "asc") == "desc":
                 events = await self.world.events.list(run_id, **options, sort_order="desc")
-            else:
-                # The hottest read: the models are made from shared records, nobody copies them.
-                events = await self.world.events.log(run_id, **options)
-            return _page(events, self._event)
+                return _page(events, to_event)
+            # The hottest read: the models are made from shared records, nobody copies them.
+            events = await self.world.events.log(run_id, **options)
+            return _made(events, self._event.page(events.data))
 
     async def events_list_by_correlation_id(
         self,
@@ -198,7 +198,7 @@ class SdkWorld(w.World):
             events = await self.world.events.list_by_correlation_id(
                 correlation_id, run_id=run_id, **_paging(pagination)
             )
-            return _page(events, self._event)
+            return _page(events, to_event)
 
     # Streams
 
@@ -255,9 +255,13 @@ def _paging(options: w.PaginationOptions | None) -> dict[str, Any]:
 
 
 def _page(page: Page[R], convert: Callable[[R], M]) -> w.PaginatedResult[M]:
+    return _made(page, [*map(convert, page.data)])
+
+
+def _made(page: Page[Any], models: list[M]) -> w.PaginatedResult[M]:
     # Not validated again: on a page of 1000 events that costs more than reading them. And not
     # subscripted: pydantic builds a class for PaginatedResult[M] whenever the last one was freed.
     made: Any = w.PaginatedResult.model_construct(  # pyright: ignore[reportUnknownVariableType]
-        data=[*map(convert, page.data)], cursor=page.cursor, has_more=page.has_more
+        data=models, cursor=page.cursor, has_more=page.has_more
     )
     return cast("w.PaginatedResult[M]", made)
