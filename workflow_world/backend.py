@@ -144,7 +144,8 @@ class RunStore(Protocol):
     ) -> tuple[Sequence[RunFacts], str | None]:
         """Facts of runs that may lack a wake-up, for the sweep (spec 4.10), by run id.
 
-        Candidates: pending or running runs without an unfinished message, and runs with a step
+        Candidates: pending or running runs without an unfinished message; those with a live hook
+        and no unfinished message that replays them and is due or claimed; and runs with a step
         that is not final and has neither an unfinished nor a failed message. False positives are
         allowed, false negatives are not.
 
@@ -310,8 +311,9 @@ class MessageStore(Protocol):
 
         Only while the run has not ended. With a step: only while the step is not final and
         neither an unfinished or failed message of it exists nor another unfinished message holds
-        its key. Without: only while the run has no unfinished message. The message falls due at
-        ``wake_up.available_at`` or now, whichever is later; ``key_ttl`` does not count here.
+        its key. Without: only while the run has no unfinished message; ``beside_others``: none that
+        replays it and is due or claimed. The message falls due at ``wake_up.available_at`` or now,
+        whichever is later; ``key_ttl`` does not count here. Beside others it is no wake-up.
 
         Returns: the message id, or None when nothing was missing any more.
         """

@@ -98,8 +98,19 @@ def test_an_outcome_that_no_delivery_has_seen() -> None:
     assert is_woken(replace(facts, last_claim_at=OLD))
     assert is_woken(replace(facts, last_claim_at=OLD - timedelta(seconds=1)))
     assert not is_woken(replace(facts, last_claim_at=OLD + timedelta(milliseconds=1)))
-    assert not is_woken(replace(facts, has_message=True))
     assert not is_woken(replace(facts, last_waking_at=FRESH))
+
+
+def test_an_outcome_that_no_message_will_show_soon() -> None:
+    """B163: a timer, or a step's message, does not do."""
+    facts = RunFacts(run=run_of(), has_message=True, last_waking_at=OLD)
+    assert is_woken(facts)
+    assert [wake.beside_others for wake in found(facts)] == [True]
+    assert [wake.beside_others for wake in found(replace(facts, has_message=False))] == [False]
+    assert not is_woken(replace(facts, will_replay=True))
+    assert not is_woken(replace(facts, last_claim_at=OLD + timedelta(milliseconds=1)))
+    assert not is_woken(replace(facts, last_waking_at=FRESH))
+    assert not is_woken(replace(facts, last_waking_at=None), at_start=True)
 
 
 @pytest.mark.parametrize("has_hook", [False, True])

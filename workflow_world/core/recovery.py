@@ -2,7 +2,7 @@
 
 A writer stores its event first and enqueues second; a crash in between leaves a run without a
 wake-up. Everything here is idempotent: step messages carry the step id as key, and run wake-ups
-are only stored while the run has no unfinished message.
+are only stored while the run has no unfinished message, or none that is going to replay it soon.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class RunFacts:
     Attributes:
         run: without payloads.
         has_message: an unfinished message of the run exists, of any kind.
+        will_replay: one that replays the run is due or claimed.
         last_claim_at: when a workflow message of the run was last claimed; may lag behind.
         last_waking_at: time of the newest event a suspended run waits for.
         next_due_at: the earliest ``resumeAt`` of its open waits.
@@ -41,6 +42,7 @@ class RunFacts:
 
     run: Run
     has_message: bool = False
+    will_replay: bool = False
     last_claim_at: datetime | None = None
     last_waking_at: datetime | None = None
     next_due_at: datetime | None = None
@@ -51,13 +53,18 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUp:
-    """A message to enqueue. Without a step it is for the run and must find no unfinished one."""
+    """A message to enqueue. Without a step it is for the run and must find no unfinished one.
+
+    ``beside_others``: it must find none that replays the run and is due or claimed; others, such
+    as the timer of a sleep, may be there.
+    """
 
     queue_name: str
     run_id: str
     step_id: str | None = None
     step_name: str | None = None
     available_at: datetime | None = None
+    beside_others: bool = False
     reason: str
 
     @property
@@ -98,12 +105,23 @@ def wake_ups(
         for step in facts.stranded
         if run.status == "running" and step.updated_at <= before
     ]
-    if facts.has_message or found:
+    if found:
         return found
-    reason = _reason(facts, before=before, at_start=at_start)
+    if facts.has_message:
+        # What is not due, or is a step's, may take long to tell the run.
+        reason = None if facts.will_replay else _unseen(facts, before)
+    else:
+        reason = _reason(facts, before=before, at_start=at_start)
     if reason is None:
         return []
-    return [WakeUp(queue_name=queue_name, run_id=run.run_id, reason=reason)]
+    return [
+        WakeUp(
+            queue_name=queue_name,
+            run_id=run.run_id,
+            beside_others=facts.has_message,
+            reason=reason,
+        )
+    ]
 
 
 def _reason(facts: RunFacts, *, before: datetime, at_start: bool) -> str | None:
@@ -112,11 +130,17 @@ def _reason(facts: RunFacts, *, before: datetime, at_start: bool) -> str | None:
         return "pending run without a message" if run.updated_at <= before else None
     if facts.next_due_at is not None and facts.next_due_at <= before:
         return "elapsed wait without a message"
+    if unseen := _unseen(facts, before):
+        return unseen
+    if at_start and run.updated_at <= before and not _only_waits_for_hooks(facts):
+        return "running run without a message"
+    return None
+
+
+def _unseen(facts: RunFacts, before: datetime) -> str | None:
     waking, claim = facts.last_waking_at, facts.last_claim_at
     if waking is not None and waking <= before and (claim is None or waking >= claim):
         return "outcome that no delivery has seen"
-    if at_start and run.updated_at <= before and not _only_waits_for_hooks(facts):
-        return "running run without a message"
     return None
 
 

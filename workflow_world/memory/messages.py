@@ -21,6 +21,14 @@ def must_hold(messages: Mapping[str, Message], lease: Lease | None) -> None:
         raise LeaseLostError(lease.message_id)
 
 
+def will_replay(message: Message, now: datetime) -> bool:
+    """Whether it replays its run, and is due or claimed."""
+    return message.replays is not None and (
+        message.status == "processing"
+        or (message.status == "pending" and message.available_at <= now)
+    )
+
+
 def is_unfinished(message: Message) -> bool:
     """Whether the message is still to be delivered, or is being delivered."""
     return message.status in ("pending", "processing")

@@ -29,6 +29,7 @@ from .messages import (
     pending_wake_up,
     stored,
     superfluous,
+    will_replay,
 )
 from .rows import detached
 
@@ -126,11 +127,13 @@ class MemoryQueue:
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         with self._database.transaction() as change:
             run = self._database.runs.get(wake_up.run_id)
-            if run is None or run.is_final or not self._is_missing(wake_up, message):
-                return None
             now = self._clock.now()
+            if run is None or run.is_final or not self._is_missing(wake_up, message, now):
+                return None
             due = max(now, wake_up.available_at or now)
-            self._put(change, stored(replace(message, available_at=due), now))
+            is_wake_up = message.is_wake_up and not wake_up.beside_others
+            new = replace(message, available_at=due, is_wake_up=is_wake_up)
+            self._put(change, stored(new, now))
             return message.message_id
 
     async def enter(self) -> MemoryPresence:
@@ -229,10 +232,12 @@ class MemoryQueue:
         self._put(change, stored(new, now))
         return new.message_id
 
-    def _is_missing(self, wake_up: WakeUp, message: NewMessage) -> bool:
+    def _is_missing(self, wake_up: WakeUp, message: NewMessage, now: datetime) -> bool:
         """Whether no message says what the wake-up says; the run has not ended."""
         messages = self._messages.values()
         of_run = [m for m in messages if m.run_id == wake_up.run_id]
+        if wake_up.beside_others:
+            return not any(will_replay(m, now) for m in of_run)
         if wake_up.step_id is None:
             return not any(is_unfinished(m) for m in of_run)
         step = self._database.steps.get((wake_up.run_id, wake_up.step_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from ..clock import Clock
@@ -16,7 +17,7 @@ from ..core.resolve import without_payloads
 from .apply import carry_out
 from .database import MemoryDatabase
 from .listing import page
-from .messages import is_unfinished
+from .messages import is_unfinished, will_replay
 from .rows import detached, loaded
 
 Correlated = TypeVar("Correlated", Step, Hook)
@@ -101,12 +102,17 @@ class MemoryRuns:
                 for run_id, run in self._database.runs.items()
                 if not run.is_final and (after is None or run_id > after)
             )
-            facts = [self._facts_of(run_id) for run_id in behind]
-        found = [one for one in facts if one.stranded or not one.has_message]
+            now = self._clock.now()
+            facts = [self._facts_of(run_id, now) for run_id in behind]
+        found = [
+            one
+            for one in facts
+            if one.stranded or not one.has_message or (one.has_hook and not one.will_replay)
+        ]
         more = len(found) > limit
         return found[:limit], found[limit - 1].run.run_id if more else None
 
-    def _facts_of(self, run_id: str) -> RunFacts:
+    def _facts_of(self, run_id: str, now: datetime) -> RunFacts:
         database = self._database
         messages = [m for m in database.messages.values() if m.run_id == run_id]
         expected = {m.step_id for m in messages if is_unfinished(m) or m.status == "failed"}
@@ -117,6 +123,7 @@ class MemoryRuns:
         return RunFacts(
             run=run,
             has_message=any(is_unfinished(m) for m in messages),
+            will_replay=any(will_replay(m, now) for m in messages),
             last_claim_at=database.last_claims.get(run_id),
             last_waking_at=max(
                 (event.created_at for event in log if event.event_type in WAKING_EVENTS),

@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, and_, bindparam, exists, func, select, tex
 
 from ..core.events import WAKING_EVENTS
 from ..core.recovery import RunFacts, StrandedStep
-from ..core.values import from_ms
+from ..core.values import from_ms, to_ms
 from .compiled import Row, Session, Statement, adhoc, const, one_of
 from .damage import RUN_WIDTH, UNREADABLE, checked
+from .replays import will_replay
 from .rows import run_of, when
 from .run_statements import columns
 from .tables import UNFINISHED, Tables
@@ -29,7 +30,8 @@ class StrandedReader:
         self, session: Session, after: str | None, limit: int
     ) -> tuple[Sequence[RunFacts], str | None]:
         """See ``RunStore.stranded``: two statements a page."""
-        rows = session.all(self.candidates, after=after or "", row_limit=limit)
+        now = to_ms(session.now())
+        rows = session.all(self.candidates, after=after or "", now=now, row_limit=limit)
         if not rows:
             return (), None
         steps: dict[str, list[StrandedStep]] = {}
@@ -53,9 +55,10 @@ class StrandedReader:
     @cached_property
     def candidates(self) -> Statement:
         runs, events, messages, hooks = self.t.runs, self.t.events, self.t.messages, self.t.hooks
-        unfinished = exists(
-            select(1).where(messages.c.run_id == runs.c.run_id, text(_of(messages.name)))
-        )
+        of_run = and_(messages.c.run_id == runs.c.run_id, text(_of(messages.name)))
+        unfinished = exists(select(1).where(of_run))
+        replay = exists(select(1).where(of_run, will_replay(messages)))
+        hook = exists(select(1).where(hooks.c.run_id == runs.c.run_id))
         return Statement(
             "read stranded runs",
             select(
@@ -78,13 +81,19 @@ class StrandedReader:
                 select(func.min(events.c.due_at))
                 .where(events.c.run_id == runs.c.run_id, events.c.due_at.is_not(None))
                 .scalar_subquery(),
-                exists(select(1).where(hooks.c.run_id == runs.c.run_id)),
+                hook,
                 exists(select(1).where(self._open_step())),
+                replay,
+                select(func.max(messages.c.claimed_at))
+                .where(of_run, messages.c.step_id.is_(None))
+                .scalar_subquery(),
             )
             .where(
                 runs.c.completed_at.is_(None),
                 runs.c.run_id > bindparam("after"),
-                ~unfinished | exists(select(1).where(self._open_step(), self._abandoned())),
+                ~unfinished
+                | (hook & ~replay)
+                | exists(select(1).where(self._open_step(), self._abandoned())),
             )
             .order_by(runs.c.run_id)
             .limit(bindparam("row_limit")),
@@ -148,11 +157,12 @@ def _step(row: Row) -> StrandedStep:
 def _facts(row: Row, steps: Sequence[StrandedStep]) -> RunFacts:
     extra: Sequence[Any] = row[RUN_WIDTH:]
     where = f"What is stored of run {row[0]!r}"
-    checked(where, (extra[0], extra[2], extra[3], extra[4]), int, int, int, int)
-    claims = [claim for claim in (extra[0], extra[2]) if claim is not None]
+    checked(where, [extra[place] for place in (0, 2, 3, 4, 8)], int, int, int, int, int)
+    claims = [claim for claim in (extra[0], extra[2], extra[8]) if claim is not None]
     return RunFacts(
         run=run_of(row),
         has_message=bool(extra[1]),
+        will_replay=bool(extra[7]),
         last_claim_at=when(max(claims, default=None)),
         last_waking_at=when(extra[3]),
         next_due_at=when(extra[4]),

@@ -163,20 +163,26 @@ class Enqueuing(QueueBase):
 
     def _wake(self, session: Session, wake_up: WakeUp, message: NewMessage) -> str | None:
         for _ in range(MAX_LOOKS):
-            if not self._is_missing(session, wake_up, message):
-                return None
             now = session.now()
+            if not self._is_missing(session, wake_up, message, now):
+                return None
             due = now if wake_up.available_at is None else max(now, wake_up.available_at)
-            row = _new_row(message, now, due, is_wake_up=message.is_wake_up)
+            is_wake_up = message.is_wake_up and not wake_up.beside_others
+            row = _new_row(message, now, due, is_wake_up=is_wake_up)
             if self._insert(session, row):
                 return message.message_id
         raise contended(f"messages like {message.message_id!r}")
 
-    def _is_missing(self, session: Session, wake_up: WakeUp, message: NewMessage) -> bool:
+    def _is_missing(
+        self, session: Session, wake_up: WakeUp, message: NewMessage, now: datetime
+    ) -> bool:
         """Whether what the sweep found missing still is, in a run that has not ended."""
         s = self._statements
         if session.one(s.open_run, run_id=wake_up.run_id) is None:
             return False
+        if wake_up.beside_others:
+            about = {"run_id": wake_up.run_id, "now": to_ms(now)}
+            return session.one(s.next_replay, **about) is None
         if wake_up.step_id is None:
             return session.one(s.unfinished_of_run, run_id=wake_up.run_id) is None
         step = {"run_id": wake_up.run_id, "step_id": wake_up.step_id}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from ...api.context import Context
 from ...codec import decode
-from ...core.delivery import Done
+from ...core.delivery import Again, Done
 from ...core.entities import Message, RunStatus
 from ...worker.upkeep import Upkeep
 from ...world import World
@@ -310,6 +311,57 @@ async def test_b163_unseen_outcome_wakes_the_run_once(
     await complete(world, message.message_id, clock.now())
     clock.advance(3600)
     assert await sweep(world, clock) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["timer", "rescheduled", "step"])
+async def test_b163_payload_wakes_a_run_whose_message_will_not(
+    world: World, rival: World, clock: ManualClock, kind: str
+) -> None:
+    """Who sent it died before the wake-up, and what the run has is not due, or is a step's."""
+    await start_run(world)
+    await create_hook(world)
+    if kind == "rescheduled":
+        message = await claim_one(world, await put(world, run_id=RUN))
+        assert await end(world, message, Again(delay_seconds=86_400), clock.now())
+    else:
+        await replay(world, clock)
+        step_id = "step_1" if kind == "step" else None
+        await put(world, run_id=RUN, step_id=step_id, delay=timedelta(days=1))
+    clock.advance(1)
+    await receive(world)
+    clock.advance(GRACE_S - 0.001)
+    assert await sweep(world, clock) == 0
+    clock.advance(0.001)
+    assert sum(await asyncio.gather(*(sweep(one, clock) for one in (world, rival)))) == 1
+    sent, other = sorted(await unfinished(world, RUN), key=lambda one: one.available_at)
+    assert (sent.queue_name, sent.step_id, sent.is_wake_up) == (QUEUE_NAME, None, False)
+    assert sent.available_at <= clock.now() < other.available_at
+    clock.advance(60)
+    assert await sweep(world, clock) == 0
+    await claim_one(world, sent.message_id, lease=timedelta(seconds=50))
+    for _ in range(2):
+        clock.advance(40)
+        assert await sweep(world, clock) == 0
+    await world.backend.messages.reap()
+    await complete(world, sent.message_id, clock.now())
+    clock.advance(3600)
+    assert await sweep(world, clock, at_start=True) == 0
+
+
+@pytest.mark.anyio
+async def test_b163_payload_is_left_to_a_message_that_is_due(
+    world: World, clock: ManualClock
+) -> None:
+    """As its sender enqueues one: however long nobody takes it."""
+    await start_run(world)
+    await create_hook(world)
+    await replay(world, clock)
+    await put(world, run_id=RUN, delay=timedelta(days=1))
+    await receive(world)
+    await put(world, run_id=RUN)
+    clock.advance(3600)
+    assert await sweep(world, clock, at_start=True) == 0
 
 
 @pytest.mark.anyio

@@ -7,6 +7,7 @@ from functools import cached_property
 from sqlalchemy import and_, bindparam, func, insert, select, text
 
 from ...compiled import Statement, const, insert_or_nothing
+from ...replays import will_replay
 from ...tables import UNFINISHED
 from .base import StatementsBase
 
@@ -71,6 +72,20 @@ class EnqueueStatements(StatementsBase):
             "find unfinished of run",
             select(self._m.message_id)
             .where(self._m.run_id == bindparam("run_id"), text(UNFINISHED))
+            .limit(1),
+        )
+
+    @cached_property
+    def next_replay(self) -> Statement:
+        """A message that is going to replay the run, due or claimed."""
+        return Statement(
+            "find next replay of run",
+            select(self._m.message_id)
+            .where(
+                self._m.run_id == bindparam("run_id"),
+                text(UNFINISHED),
+                will_replay(self.t.messages),
+            )
             .limit(1),
         )
 

@@ -1,0 +1,17 @@
+"""Which messages of a run are going to replay it soon."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, or_
+
+from .compiled import const
+
+
+def will_replay(messages: FromClause) -> ColumnElement[bool]:
+    """Whether an unfinished message replays its run, and is claimed or due by ``now``."""
+    m = messages.c
+    return and_(
+        m.step_id.is_(None),
+        # An expression, not the column: the search has to go by the run.
+        or_(m.status == const("processing"), m.available_at + 0 <= bindparam("now")),
+    )
