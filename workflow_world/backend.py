@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from .core.decision import Facts, Intent, Verdict
 from .core.delivery import Lease, Settlement
@@ -218,6 +218,10 @@ class Presence(Protocol):
     def close(self) -> None: ...
 
 
+OLDEST: Final = 1000
+"""So many pending messages ``MessageStore.unserved`` looks at."""
+
+
 @runtime_checkable
 class MessageStore(Protocol):
     """The queue. Due times and leases are compared with one clock per database (spec 1.1)."""
@@ -316,6 +320,18 @@ class MessageStore(Protocol):
         whichever is later; ``key_ttl`` does not count here. Beside others it is no wake-up.
 
         Returns: the message id, or None when nothing was missing any more.
+        """
+        ...
+
+    async def unserved(
+        self, *, prefixes: Sequence[str], overdue: timedelta
+    ) -> Mapping[str, datetime]:
+        """Queues from which nobody takes anything, whose names start with none of ``prefixes``.
+
+        Of the ``OLDEST`` pending messages that fell due first, those that did so at least
+        ``overdue`` ago: what nobody takes is among them by and by, and a backlog costs no more.
+
+        Returns: when the first of each queue fell due.
         """
         ...
 

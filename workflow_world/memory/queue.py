@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..backend import Claim, Enqueued, Lease, NewMessage, Retention
+from ..backend import OLDEST, Claim, Enqueued, Lease, NewMessage, Retention
 from ..clock import Clock
 from ..core.decision import Intent
 from ..core.delivery import Settlement
@@ -135,6 +135,18 @@ class MemoryQueue:
             new = replace(message, available_at=due, is_wake_up=is_wake_up)
             self._put(change, stored(new, now))
             return message.message_id
+
+    async def unserved(
+        self, *, prefixes: Sequence[str], overdue: timedelta
+    ) -> Mapping[str, datetime]:
+        with self._database.lock:
+            pending = [m for m in self._messages.values() if m.status == "pending"]
+        before = self._clock.now() - overdue
+        found: dict[str, datetime] = {}
+        for message in sorted(pending, key=lambda m: m.available_at)[:OLDEST]:
+            if message.available_at <= before and not has_prefix(message, prefixes):
+                found.setdefault(message.queue_name, message.available_at)
+        return found
 
     async def enter(self) -> MemoryPresence:
         with self._database.transaction() as change:

@@ -1,4 +1,5 @@
-"""What a worker does besides delivering: free expired leases, wake lost runs, prune.
+"""What a worker does besides delivering: free expired leases, wake lost runs, prune, and say what
+nobody takes.
 
 Source: spec 4.9, 4.10, 4.16.
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +20,7 @@ from ..api.messages import Messages
 from ..backend import Backend, Retention
 from ..core.recovery import WakeUp, wake_ups
 from ..errors import BackendError, WorldClosedError, WorldError
+from .unserved import Unserved
 
 logger = logging.getLogger("workflow_world.upkeep")
 
@@ -30,10 +32,17 @@ _FAILURES: Final = 10
 
 
 class Upkeep:
-    """Passes at start and every ``recovery_interval_ms`` of the clock."""
+    """Passes at start and every ``recovery_interval_ms`` of the clock. ``serves``: see
+    ``Unserved``."""
 
-    def __init__(self, context: Context, messages: Messages) -> None:
+    def __init__(
+        self,
+        context: Context,
+        messages: Messages,
+        serves: Callable[[], Sequence[str] | None] = lambda: None,
+    ) -> None:
         self._context, self._messages = context, messages
+        self._unserved = Unserved(context, serves)
         self._hopeless: set[str] = set()
         self._stop: asyncio.Event | None = None
 
@@ -52,6 +61,8 @@ class Upkeep:
             if await self._context.clock.wait(stop, pause):
                 return
             await _tried(self._reap(renew), "Expired leases could not be freed")
+            # Not at start: those who serve the other queues may be starting, too.
+            await _tried(self._unserved.look(), "The queues could not be looked at")
 
     async def sweep(self, *, at_start: bool) -> int:
         """Enqueue what is missing for runs that nobody would wake.

@@ -50,7 +50,7 @@ class Worker:
         self._context, self._settings = context, context.settings
         self._deployment_id = deployment_id
         self._handlers = handlers
-        self._upkeep = Upkeep(context, messages)
+        self._upkeep = Upkeep(context, messages, lambda: self._deliverer.prefixes)
         self._lease = timedelta(milliseconds=self._settings.lock_duration_ms)
         self._limits = Limits(
             max_deliveries=self._settings.max_deliveries, max_delay_s=self._settings.max_delay_s

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from ...backend import Retention
 from ...core.entities import Message, MessageStatus, QueueStats
-from ...core.values import to_ms
+from ...core.values import from_ms, to_ms
 from ...signals import QUEUE
 from ..compiled import Row, Session, Statement
 from ..lane import Locks
@@ -52,6 +53,15 @@ class Upkeep(QueueBase):
         if run_id is not None and step_id is None and claimed_at is not None:
             session.send(s.keep_claim, b_run_id=run_id, claimed_at=claimed_at)
         session.send(s.delete, message_id=message_id)
+
+    async def unserved(
+        self, *, prefixes: Sequence[str], overdue: timedelta
+    ) -> Mapping[str, datetime]:
+        statement = self._statements.unserved(tuple(prefixes))
+        rows = await self._database.read(
+            lambda session: session.all(statement, before=to_ms(session.now() - overdue))
+        )
+        return {name: from_ms(due) for name, due in rows}
 
     async def stats(self) -> QueueStats:
         rows = await self._database.read(lambda session: session.all(self._statements.counts))

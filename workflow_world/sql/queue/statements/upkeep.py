@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, case, delete, func, or_, select, update
 
+from ....backend import OLDEST
 from ...compiled import Statement, adhoc, const
 from .base import StatementsBase
 
@@ -111,6 +112,24 @@ class UpkeepStatements(StatementsBase):
             select(m.queue_name, m.status, func.count(), oldest_due, oldest_claim).group_by(
                 m.queue_name, m.status
             ),
+        )
+
+    def unserved(self, prefixes: tuple[str, ...]) -> Statement:
+        """Queues outside of the prefixes, of the messages that fell due first, and when."""
+        m = self._m
+        oldest = (
+            select(m.queue_name, m.available_at)
+            .where(m.status == const("pending"), m.available_at <= bindparam("before"))
+            .order_by(m.available_at)
+            .limit(OLDEST)
+            .subquery()
+        )
+        name = oldest.c.queue_name
+        return adhoc(
+            "find unserved queues",
+            select(name, func.min(oldest.c.available_at))
+            .where(*(func.substr(name, 1, len(prefix)) != prefix for prefix in prefixes))
+            .group_by(name),
         )
 
     def page(
