@@ -121,6 +121,8 @@ INTENDED: list[tuple[Statement, str]] = [
     (QUEUE.last_completed, "ix_queue_finished_key (idempotency_key=? AND processed_at>?)"),
     (QUEUE.pending_wake_up, "uq_queue_wake_up (run_id=?)"),
     (QUEUE.unfinished_of_run, "ix_queue_unfinished_of_run (run_id=?)"),
+    (QUEUE.next_replay, "ix_queue_unfinished_of_run (run_id=? AND step_id=?)"),
+    (QUEUE.unserved(("a", "b")), "ix_queue_claim (available_at<?)"),
     (QUEUE.prunable, "ix_queue_finished (status=?"),
     (QUEUE.settle, "sqlite_autoindex_queue_messages_1 (message_id=?)"),
     (CHUNKS.tail, "sqlite_autoindex_stream_chunks_1 (run_id=? AND stream_name=?)"),
