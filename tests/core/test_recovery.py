@@ -103,8 +103,9 @@ def test_an_outcome_that_no_delivery_has_seen() -> None:
 
 def test_an_outcome_that_no_message_will_show_soon() -> None:
     """B163: a timer, or a step's message, does not do."""
-    facts = RunFacts(run=run_of(), has_message=True, last_waking_at=OLD)
+    facts = RunFacts(run=run_of(), has_message=True, has_hook=True, last_waking_at=OLD)
     assert is_woken(facts)
+    assert not is_woken(replace(facts, has_hook=False))
     assert [wake.beside_others for wake in found(facts)] == [True]
     assert [wake.beside_others for wake in found(replace(facts, has_message=False))] == [False]
     assert not is_woken(replace(facts, will_replay=True))

@@ -108,8 +108,10 @@ def wake_ups(
     if found:
         return found
     if facts.has_message:
-        # What is not due, or is a step's, may take long to tell the run.
-        reason = None if facts.will_replay else _unseen(facts, before)
+        # What is not due, or is a step's, may take long to tell the run. Only a hook's payload is
+        # sent by nobody who holds a message, which would come again until all is sent.
+        is_alone = facts.has_hook and not facts.will_replay
+        reason = _unseen(facts, before) if is_alone else None
     else:
         reason = _reason(facts, before=before, at_start=at_start)
     if reason is None:

@@ -72,11 +72,14 @@ class StrandedReader:
                     messages.c.step_id.is_(None),
                 )
                 .scalar_subquery(),
-                select(func.max(events.c.created_at))
+                # From the end, for a log may be long. Its times never go back.
+                select(events.c.created_at)
                 .where(
                     events.c.run_id == runs.c.run_id,
                     events.c.event_type.in_(one_of(WAKING_EVENTS)),
                 )
+                .order_by(events.c.position.desc())
+                .limit(1)
                 .scalar_subquery(),
                 select(func.min(events.c.due_at))
                 .where(events.c.run_id == runs.c.run_id, events.c.due_at.is_not(None))

@@ -116,21 +116,24 @@ class UpkeepStatements(StatementsBase):
 
     def unserved(self, prefixes: tuple[str, ...]) -> Statement:
         """Queues outside of the prefixes, of the messages that fell due first, and when."""
-        m = self._m
-        oldest = (
-            select(m.queue_name, m.available_at)
-            .where(m.status == const("pending"), m.available_at <= bindparam("before"))
-            .order_by(m.available_at)
-            .limit(OLDEST)
-            .subquery()
-        )
-        name = oldest.c.queue_name
-        return adhoc(
-            "find unserved queues",
-            select(name, func.min(oldest.c.available_at))
-            .where(*(func.substr(name, 1, len(prefix)) != prefix for prefix in prefixes))
-            .group_by(name),
-        )
+        m, key = self._m, ("unserved", False, prefixes)
+        found = self._ready.get(key)
+        if found is None:
+            oldest = (
+                select(m.queue_name, m.available_at)
+                .where(m.status == const("pending"), m.available_at <= bindparam("before"))
+                .order_by(m.available_at)
+                .limit(OLDEST)
+                .subquery()
+            )
+            name = oldest.c.queue_name
+            chosen = (
+                select(name, func.min(oldest.c.available_at))
+                .where(*(func.substr(name, 1, len(prefix)) != prefix for prefix in prefixes))
+                .group_by(name)
+            )
+            found = self._ready[key] = Statement("find unserved queues", chosen, in_order=True)
+        return found
 
     def page(
         self,
