@@ -145,9 +145,9 @@ class RunStore(Protocol):
         """Facts of runs that may lack a wake-up, for the sweep (spec 4.10), by run id.
 
         Candidates: pending or running runs without an unfinished message; those with a live hook
-        and no unfinished message that replays them and is due or claimed; and runs with a step
-        that is not final and has neither an unfinished nor a failed message. False positives are
-        allowed, false negatives are not.
+        and no unfinished message that replays them and is claimed or due within ``MOMENT``; and
+        runs with a step that is not final and has neither an unfinished nor a failed message.
+        False positives are allowed, false negatives are not.
 
         Returns: up to ``limit`` facts behind run id ``after``, and the run id to go on from or
         None at the end.
@@ -316,8 +316,9 @@ class MessageStore(Protocol):
         Only while the run has not ended. With a step: only while the step is not final and
         neither an unfinished or failed message of it exists nor another unfinished message holds
         its key. Without: only while the run has no unfinished message; ``beside_others``: none that
-        replays it and is due or claimed. The message falls due at ``wake_up.available_at`` or now,
-        whichever is later; ``key_ttl`` does not count here. Beside others it is no wake-up.
+        replays it and is claimed or due within ``MOMENT``. The message falls due at
+        ``wake_up.available_at`` or now, whichever is later; ``key_ttl`` does not count here. Beside
+        others it is no wake-up.
 
         Returns: the message id, or None when nothing was missing any more.
         """

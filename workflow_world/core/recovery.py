@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from .entities import Run
 from .queue_names import workflow_queue
+
+MOMENT: Final = timedelta(seconds=10)
+"""A message that falls due within this time spares another one. The clocks of two sweeping
+workers differ by less, so that the second sees what the first has sent as due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,7 @@ class RunFacts:
     Attributes:
         run: without payloads.
         has_message: an unfinished message of the run exists, of any kind.
-        will_replay: one that replays the run is due or claimed.
+        will_replay: one that replays the run is claimed, or due within ``MOMENT``.
         last_claim_at: when a workflow message of the run was last claimed; may lag behind.
         last_waking_at: time of the newest event a suspended run waits for.
         next_due_at: the earliest ``resumeAt`` of its open waits.
@@ -55,8 +60,8 @@ class RunFacts:
 class WakeUp:
     """A message to enqueue. Without a step it is for the run and must find no unfinished one.
 
-    ``beside_others``: it must find none that replays the run and is due or claimed; others, such
-    as the timer of a sleep, may be there.
+    ``beside_others``: it must find none that replays the run and is claimed or due within
+    ``MOMENT``; others, such as the timer of a sleep, may be there.
     """
 
     queue_name: str

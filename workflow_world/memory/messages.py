@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from ..backend import Lease, NewMessage
 from ..core.entities import Message, MessageStatus
+from ..core.recovery import MOMENT
 from ..errors import LeaseLostError
 from ..ids import new_ulid
 
@@ -22,10 +23,10 @@ def must_hold(messages: Mapping[str, Message], lease: Lease | None) -> None:
 
 
 def will_replay(message: Message, now: datetime) -> bool:
-    """Whether it replays its run, and is due or claimed."""
+    """Whether it replays its run, and is claimed or due within ``MOMENT``."""
     return message.replays is not None and (
         message.status == "processing"
-        or (message.status == "pending" and message.available_at <= now)
+        or (message.status == "pending" and message.available_at <= now + MOMENT)
     )
 
 

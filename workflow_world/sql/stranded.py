@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, and_, bindparam, exists, func, select, tex
 
 from ..core.events import WAKING_EVENTS
 from ..core.recovery import RunFacts, StrandedStep
-from ..core.values import from_ms, to_ms
+from ..core.values import from_ms
 from .compiled import Row, Session, Statement, adhoc, const, one_of
 from .damage import RUN_WIDTH, UNREADABLE, checked
-from .replays import will_replay
+from .replays import soon, will_replay
 from .rows import run_of, when
 from .run_statements import columns
 from .tables import UNFINISHED, Tables
@@ -30,8 +30,9 @@ class StrandedReader:
         self, session: Session, after: str | None, limit: int
     ) -> tuple[Sequence[RunFacts], str | None]:
         """See ``RunStore.stranded``: two statements a page."""
-        now = to_ms(session.now())
-        rows = session.all(self.candidates, after=after or "", now=now, row_limit=limit)
+        rows = session.all(
+            self.candidates, after=after or "", soon=soon(session.now()), row_limit=limit
+        )
         if not rows:
             return (), None
         steps: dict[str, list[StrandedStep]] = {}

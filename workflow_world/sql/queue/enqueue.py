@@ -15,6 +15,7 @@ from ...signals import QUEUE
 from ..compiled import Read, Session
 from ..contention import MAX_LOOKS, contended
 from ..lane import Locks
+from ..replays import soon
 from ..rows import json_of, message_of
 from .base import QueueBase, earliest
 
@@ -181,7 +182,7 @@ class Enqueuing(QueueBase):
         if session.one(s.open_run, run_id=wake_up.run_id) is None:
             return False
         if wake_up.beside_others:
-            about = {"run_id": wake_up.run_id, "now": to_ms(now)}
+            about = {"run_id": wake_up.run_id, "soon": soon(now)}
             return session.one(s.next_replay, **about) is None
         if wake_up.step_id is None:
             return session.one(s.unfinished_of_run, run_id=wake_up.run_id) is None

@@ -11,6 +11,7 @@ from ...api.context import Context
 from ...codec import decode
 from ...core.delivery import Again, Done
 from ...core.entities import Message, RunStatus
+from ...core.recovery import MOMENT
 from ...worker.upkeep import Upkeep
 from ...world import World
 from ..clock import START, ManualClock
@@ -350,8 +351,9 @@ async def test_b163_payload_wakes_a_run_whose_message_will_not(
 
 
 @pytest.mark.anyio
-async def test_b163_payload_is_left_to_a_message_that_is_due(
-    world: World, clock: ManualClock
+@pytest.mark.parametrize("delay", [timedelta(0), timedelta(seconds=3600) + MOMENT])
+async def test_b163_payload_is_left_to_a_message_that_is_due_soon(
+    world: World, clock: ManualClock, delay: timedelta
 ) -> None:
     """As its sender enqueues one: however long nobody takes it."""
     await start_run(world)
@@ -359,7 +361,7 @@ async def test_b163_payload_is_left_to_a_message_that_is_due(
     await replay(world, clock)
     await put(world, run_id=RUN, delay=timedelta(days=1))
     await receive(world)
-    await put(world, run_id=RUN)
+    await put(world, run_id=RUN, delay=delay)
     clock.advance(3600)
     assert await sweep(world, clock, at_start=True) == 0
 

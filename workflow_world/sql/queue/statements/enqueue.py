@@ -77,7 +77,7 @@ class EnqueueStatements(StatementsBase):
 
     @cached_property
     def next_replay(self) -> Statement:
-        """A message that is going to replay the run, due or claimed."""
+        """A message that is going to replay the run soon."""
         return Statement(
             "find next replay of run",
             select(self._m.message_id)
