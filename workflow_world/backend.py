@@ -19,10 +19,10 @@ Common to all verbs:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from .core.decision import Facts, Intent, Verdict
 from .core.delivery import Lease, Settlement
@@ -58,6 +58,7 @@ __all__ = [
     "Retention",
     "RunStore",
     "Subscription",
+    "Taken",
     "Verdict",
 ]
 
@@ -218,6 +219,10 @@ class Presence(Protocol):
     def close(self) -> None: ...
 
 
+Taken: TypeAlias = Callable[[Sequence[Message]], None]
+"""What a claim tells as soon as it is committed, from any thread: the event loop that asked for it
+may be busy for longer than a lease."""
+
 OLDEST: Final = 1000
 """So many pending messages ``MessageStore.unserved`` looks at."""
 
@@ -247,9 +252,11 @@ class MessageStore(Protocol):
         *,
         lease: timedelta,
         serialize_runs: bool,
+        taken: Taken | None = None,
     ) -> Enqueued:
         """``enqueue``, and a stored message that is ready is claimed in the same atomic step.
 
+        ``taken`` is told of it: see ``Taken``.
         It is not claimed while ``serialize_runs`` holds it back. Older messages that are ready
         are passed over: only a worker that has a free slot for each of them asks for this.
         """
@@ -262,6 +269,7 @@ class MessageStore(Protocol):
         lease: timedelta,
         serialize_runs: bool,
         prefixes: Sequence[str] | None,
+        taken: Taken | None = None,
     ) -> Claim:
         """Take up to ``limit`` messages for this worker, in one atomic step.
 
@@ -273,6 +281,7 @@ class MessageStore(Protocol):
         ``serialize_runs``: a message with a run and no step is passed over while another such
         message of that run is in a live lease, or was taken in this very claim.
         ``prefixes``: take only messages whose queue name starts with one of these; None: all.
+        ``taken`` is told of what was taken, if anything was: see ``Taken``.
 
         ``next_due_at`` is the earliest time in the future at which a message of these prefixes
         becomes ready; it may be too early, never too late.

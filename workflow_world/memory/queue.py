@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..backend import OLDEST, Claim, Enqueued, Lease, NewMessage, Retention
+from ..backend import OLDEST, Claim, Enqueued, Lease, NewMessage, Retention, Taken
 from ..clock import Clock
 from ..core.decision import Intent
 from ..core.delivery import Settlement
@@ -52,6 +52,7 @@ class MemoryQueue:
         *,
         lease: timedelta,
         serialize_runs: bool,
+        taken: Taken | None = None,
     ) -> Enqueued:
         with self._database.transaction() as change:
             now, message_id = self._clock.now(), self._enqueue(change, message)
@@ -59,8 +60,10 @@ class MemoryQueue:
                 return Enqueued(message_id=message_id)
             if serialize_runs and message.replays in self._replaying(now):
                 return Enqueued(message_id=message_id)
-            taken = self._claim(change, self._messages[message_id], now, lease)
-            return Enqueued(message_id=message_id, claimed=detached(taken))
+            claimed = detached(self._claim(change, self._messages[message_id], now, lease))
+        if taken is not None:
+            taken([claimed])
+        return Enqueued(message_id=message_id, claimed=claimed)
 
     async def claim(
         self,
@@ -69,6 +72,7 @@ class MemoryQueue:
         lease: timedelta,
         serialize_runs: bool,
         prefixes: Sequence[str] | None,
+        taken: Taken | None = None,
     ) -> Claim:
         with self._database.transaction() as change:
             now = self._clock.now()
@@ -81,15 +85,15 @@ class MemoryQueue:
                 key=lambda message: (message.available_at, message.message_id),
             )
             replaying = self._replaying(now)
-            taken: list[Message] = []
+            claimed: list[Message] = []
             for message in ready:
-                if len(taken) == limit:
+                if len(claimed) == limit:
                     break
                 if serialize_runs and message.replays is not None:
                     if message.replays in replaying:
                         continue
                     replaying.add(message.replays)
-                taken.append(self._claim(change, message, now, lease))
+                claimed.append(detached(self._claim(change, message, now, lease)))
             due = [
                 message.leased_until or message.available_at
                 for message in self._messages.values()
@@ -97,7 +101,9 @@ class MemoryQueue:
                 and has_prefix(message, prefixes)
                 and not is_ready(message, now)
             ]
-            return Claim(messages=[*map(detached, taken)], next_due_at=min(due, default=None))
+        if taken is not None and claimed:
+            taken(claimed)
+        return Claim(messages=claimed, next_due_at=min(due, default=None))
 
     def extend(self, leases: Sequence[Lease], lease: timedelta) -> frozenset[str]:
         with self._database.transaction() as change:

@@ -126,6 +126,7 @@ class Database(ABC):
         repeatable: bool = False,
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
+        then: Callable[[T], None] | None = None,
     ) -> T:
         """Run the operation in a write transaction shared with others. See ``Lane.submit``.
 

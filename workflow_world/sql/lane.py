@@ -74,6 +74,7 @@ class Job(Generic[T]):
     ``waiter`` is what the caller awaits, None when nobody does. ``loop`` is where the caller waits;
     None: ``deliver`` may be called from the lane's thread.
     ``repeatable`` says that a loss of power may undo it, for then it is simply done again.
+    ``then`` gets the result as soon as it is committed, on the thread that did it.
     The operation may run more than once. It raises domain errors (WorldError) before its first
     write, so those are results and leave its neighbours alone. Only what is the database's fault
     (BackendError) may come later.
@@ -84,6 +85,7 @@ class Job(Generic[T]):
     loop: asyncio.AbstractEventLoop | None = None
     repeatable: bool = False
     locks: Locks = NO_LOCKS
+    then: Callable[[T], None] | None = None
     result: T | None = None
     error: BaseException | None = None
 
@@ -95,6 +97,10 @@ class Job(Generic[T]):
             raise  # in the middle of things: what was written before is undone
         except WorldError as error:
             self.error = error
+
+    def committed(self) -> None:
+        if self.then is not None and self.error is None:
+            self.then(cast("T", self.result))
 
     def deliver(self) -> None:
         """Wake the caller, unless it was cancelled."""
@@ -135,16 +141,18 @@ class Lane:
         repeatable: bool = False,
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
+        then: Callable[[T], None] | None = None,
     ) -> T:
         """The operation's result, once committed.
 
         ``unhurried``: a lane may wait a moment for an operation that can share its transaction.
+        ``then`` gets the result before the caller's event loop does, which may be busy.
 
         Raises: what it raised, BackendError, WorldClosedError after ``close``.
 
         A caller that is cancelled does not undo its operation: all of it happens, or nothing.
         """
-        job, waiter = waited_for(operation, repeatable, locks)
+        job, waiter = waited_for(operation, repeatable, locks, then)
         if unhurried and self._unhurried is not None:
             with self._lock:
                 self._check_open()
@@ -240,7 +248,10 @@ class Lane:
             for job in batch:
                 job.error = error
         waiting = {id(job) for job in left}
-        _hand_out([job for job in batch if id(job) not in waiting])
+        done = [job for job in batch if id(job) not in waiting]
+        for job in done:
+            job.committed()
+        _hand_out(done)
         return left
 
     def _gather(self, batch: list[Job[Any]], most: int) -> list[Job[Any]]:
@@ -278,12 +289,15 @@ def _deliver_all(jobs: Sequence[Job[Any]]) -> None:
 
 
 def waited_for(
-    operation: Operation[T], repeatable: bool, locks: Locks
+    operation: Operation[T],
+    repeatable: bool,
+    locks: Locks,
+    then: Callable[[T], None] | None,
 ) -> tuple[Job[T], asyncio.Future[None]]:
     """A job of the running event loop, and what its caller awaits."""
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
-    return Job(operation, waiter, loop, repeatable, locks), waiter
+    return Job(operation, waiter, loop, repeatable, locks, then), waiter
 
 
 def empty_job() -> Job[None]:

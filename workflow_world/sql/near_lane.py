@@ -108,8 +108,9 @@ class NearLane(Lane):
         repeatable: bool = False,
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
+        then: Callable[[T], None] | None = None,
     ) -> T:
-        job, waiter = waited_for(operation, repeatable, locks)
+        job, waiter = waited_for(operation, repeatable, locks, then)
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
@@ -173,6 +174,7 @@ class NearLane(Lane):
                         self._add(job)
         if done:
             for job in jobs:
+                job.committed()
                 job.deliver()
 
     def _may_work(self, jobs: Sequence[Job[Any]]) -> bool:

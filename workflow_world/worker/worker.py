@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ..api.context import Context, Delivery
 from ..api.messages import Messages
-from ..backend import Backend, Lease, NewMessage, Presence, Subscription
+from ..backend import Backend, Lease, NewMessage, Presence, Subscription, Taken
 from ..core import delivery
 from ..core.delivery import Limits
 from ..core.entities import Message
@@ -206,10 +206,13 @@ class Worker:
     async def _enqueue(self, backend: Backend, message: NewMessage) -> str:
         began = self._context.clock.now()
         done = await backend.messages.enqueue_and_claim(
-            message, lease=self._lease, serialize_runs=self._settings.serialize_runs
+            message,
+            lease=self._lease,
+            serialize_runs=self._settings.serialize_runs,
+            taken=self._holding(began),
         )
         if done.claimed is not None:
-            self._spawn(done.claimed, began)
+            self._spawn(done.claimed)
         return done.message_id
 
     async def _drain(self, grace_s: float) -> None:
@@ -288,15 +291,17 @@ class Worker:
                 lease=self._lease,
                 serialize_runs=self._settings.serialize_runs,
                 prefixes=prefixes,
+                taken=self._holding(began),
             )
         finally:
             self._claiming = 0
         if self._stopping.is_set():
             # It came too late to be delivered here; others need not wait for its lease's end.
+            self._drop(claim.messages)
             await self._give_back(backend, claim.messages)
             return 0
         for message in await self._one_suspect(backend, claim.messages):
-            self._spawn(message, began)
+            self._spawn(message)
         self._busy = len(claim.messages) == limit
         # Slots may have become free during the claim, when nobody was told of them.
         self._saturated = self._busy and self._free <= 0
@@ -332,8 +337,25 @@ class Worker:
                 chosen.append(message)
             else:
                 others.append(message)
+        self._drop(others)
         await self._give_back(backend, others, delay_s=_SUSPECT_DELAY_S)
         return chosen
+
+    def _holding(self, since: datetime) -> Taken:
+        """Leases are held from the commit on: this event loop may hear of it much later."""
+        heartbeat = self._heartbeat
+        assert heartbeat is not None
+
+        def hold(messages: Sequence[Message]) -> None:
+            for message in messages:
+                heartbeat.hold(_lease_of(message), since)
+
+        return hold
+
+    def _drop(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if self._heartbeat is not None:
+                self._heartbeat.drop(_lease_of(message))
 
     async def _give_back(
         self, backend: Backend, messages: Sequence[Message], *, delay_s: float = 0
@@ -355,12 +377,10 @@ class Worker:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
         return self._settings.poll_interval_ms / 1000 * spread
 
-    def _spawn(self, message: Message, began: datetime) -> None:
+    def _spawn(self, message: Message) -> None:
         attempt = self._attempt
         assert attempt is not None
         lease = _lease_of(message)
-        if self._heartbeat is not None:
-            self._heartbeat.hold(lease, began)
         # Whoever enqueued the message is not to be seen from its handler.
         context = None if self._variables is None else self._variables.copy()
         task = asyncio.create_task(self._work(attempt, message, lease), context=context)
@@ -385,6 +405,12 @@ class Worker:
         assert current is not None
         try:
             try:
+                if await self._was_lost(lease):
+                    logger.warning(
+                        "The lease of message %s was lost before its handler began",
+                        message.message_id,
+                    )
+                    return
                 with Delivery(self._context, lease):
                     settlement = await attempt.deliver(message)
             finally:
@@ -402,6 +428,15 @@ class Worker:
                 self._suspect = None
             if self._heartbeat is not None:
                 self._heartbeat.drop(lease)
+
+    async def _was_lost(self, lease: Lease) -> bool:
+        """Whether the message is another's by now: this process was stopped, or had an outage."""
+        if self._heartbeat is None:
+            return False
+        # If it cannot be told, the lease's end decides, as it does during the delivery.
+        with contextlib.suppress(WorldError):
+            await self._renew()
+        return self._heartbeat.is_lost(lease)
 
 
 def _lease_of(message: Message) -> Lease:

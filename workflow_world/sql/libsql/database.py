@@ -114,10 +114,11 @@ class LibsqlDatabase(Database):
         repeatable: bool = False,
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
+        then: Callable[[T], None] | None = None,
     ) -> T:
         """``locks`` tell what can be read for several operations at once: nothing is locked, for
         one writes at a time. When to flush is the server's."""
-        return await self._writes.submit(operation, unhurried=unhurried, locks=locks)
+        return await self._writes.submit(operation, unhurried=unhurried, locks=locks, then=then)
 
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS

@@ -141,9 +141,10 @@ class PostgresDatabase(Database):
         repeatable: bool = False,
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
+        then: Callable[[T], None] | None = None,
     ) -> T:
         return await self._lane(locks).submit(
-            operation, repeatable=repeatable, unhurried=unhurried, locks=locks
+            operation, repeatable=repeatable, unhurried=unhurried, locks=locks, then=then
         )
 
     def write_blocking(

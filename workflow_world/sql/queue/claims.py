@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from ...backend import Claim
+from ...backend import Claim, Taken
 from ...core.entities import Message
 from ...core.values import to_ms
 from ...ids import new_ulid
@@ -27,6 +27,7 @@ class Claiming(QueueBase):
         lease: timedelta,
         serialize_runs: bool,
         prefixes: Sequence[str] | None,
+        taken: Taken | None = None,
     ) -> Claim:
         chosen = None if prefixes is None else tuple(sorted(set(prefixes)))
         if chosen == ():
@@ -38,10 +39,16 @@ class Claiming(QueueBase):
             )
             if soonest is None or soonest > now:
                 return Claim(next_due_at=soonest)
+
+        def tell(claim: Claim) -> None:
+            if taken is not None and claim.messages:
+                taken(claim.messages)
+
         self._news = False
         claim = await self._database.write(
             lambda session: self._claim(session, limit, lease, serialize_runs, chosen),
             repeatable=True,
+            then=tell,
         )
         self._news = self._news or bool(claim.messages)
         return claim

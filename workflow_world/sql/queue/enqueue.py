@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from ...backend import Enqueued, NewMessage
+from ...backend import Enqueued, NewMessage, Taken
 from ...core.entities import Message
 from ...core.recovery import WakeUp
 from ...core.values import to_ms
@@ -36,6 +36,7 @@ class Enqueuing(QueueBase):
         *,
         lease: timedelta,
         serialize_runs: bool,
+        taken: Taken | None = None,
     ) -> Enqueued:
         def enqueue(session: Session) -> Enqueued:
             def if_free(row: dict[str, Any], now: datetime) -> dict[str, Any]:
@@ -50,7 +51,12 @@ class Enqueuing(QueueBase):
             is_mine = row is not None and row["lease_token"] is not None
             return Enqueued(message_id=found, claimed=_message_of(row) if row and is_mine else None)
 
-        done = await self._database.write(enqueue, **self._terms(message, claims=serialize_runs))
+        def tell(done: Enqueued) -> None:
+            if taken is not None and done.claimed is not None:
+                taken([done.claimed])
+
+        terms = self._terms(message, claims=serialize_runs)
+        done = await self._database.write(enqueue, **terms, then=tell)
         if done.claimed is None and done.message_id == message.message_id:
             self._tell()
         return done

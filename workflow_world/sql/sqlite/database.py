@@ -217,11 +217,14 @@ class SqliteDatabase(Database):
         repeatable: bool = False,
         unhurried: bool = False,
         locks: Locks = NO_LOCKS,
+        then: Callable[[T], None] | None = None,
     ) -> T:
         """A batch of nothing but ``repeatable`` operations is committed without a flush. A later
         flush covers it, for there is one log. ``locks`` say nothing here: one writes at a time.
         """
-        return await self._writes.submit(operation, repeatable=repeatable, unhurried=unhurried)
+        return await self._writes.submit(
+            operation, repeatable=repeatable, unhurried=unhurried, then=then
+        )
 
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS

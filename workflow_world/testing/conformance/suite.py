@@ -18,6 +18,7 @@ from .queue_keeping import *  # noqa: F403
 from .queue_settle import *  # noqa: F403
 from .queue_sharing import *  # noqa: F403
 from .queue_store import *  # noqa: F403
+from .queue_taken import *  # noqa: F403
 from .queue_unserved import *  # noqa: F403
 from .queue_worker import *  # noqa: F403
 from .reads import *  # noqa: F403
