@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextvars import Context as ContextVars
 from contextvars import copy_context
 from dataclasses import replace
@@ -205,12 +205,13 @@ class Worker:
 
     async def _enqueue(self, backend: Backend, message: NewMessage) -> str:
         began = self._context.clock.now()
-        done = await backend.messages.enqueue_and_claim(
-            message,
-            lease=self._lease,
-            serialize_runs=self._settings.serialize_runs,
-            taken=self._holding(began),
-        )
+        with self._holding(began) as hold:
+            done = await backend.messages.enqueue_and_claim(
+                message,
+                lease=self._lease,
+                serialize_runs=self._settings.serialize_runs,
+                taken=hold,
+            )
         if done.claimed is not None:
             self._spawn(done.claimed)
         return done.message_id
@@ -286,13 +287,14 @@ class Worker:
         # While there are few messages one slot is kept, for what is enqueued during the claim.
         self._claiming = limit = free if self._busy else max(1, free - 1)
         try:
-            claim = await backend.messages.claim(
-                limit=limit,
-                lease=self._lease,
-                serialize_runs=self._settings.serialize_runs,
-                prefixes=prefixes,
-                taken=self._holding(began),
-            )
+            with self._holding(began) as hold:
+                claim = await backend.messages.claim(
+                    limit=limit,
+                    lease=self._lease,
+                    serialize_runs=self._settings.serialize_runs,
+                    prefixes=prefixes,
+                    taken=hold,
+                )
         finally:
             self._claiming = 0
         if self._stopping.is_set():
@@ -341,16 +343,23 @@ class Worker:
         await self._give_back(backend, others, delay_s=_SUSPECT_DELAY_S)
         return chosen
 
-    def _holding(self, since: datetime) -> Taken:
-        """Leases are held from the commit on: this event loop may hear of it much later."""
-        heartbeat = self._heartbeat
+    @contextlib.contextmanager
+    def _holding(self, since: datetime) -> Generator[Taken]:
+        """Leases are held from the commit on: this event loop may hear of it much later. Should it
+        never hear of it nobody delivers them, and they end by themselves."""
+        heartbeat, held = self._heartbeat, list[Message]()
         assert heartbeat is not None
 
         def hold(messages: Sequence[Message]) -> None:
+            held.extend(messages)
             for message in messages:
                 heartbeat.hold(_lease_of(message), since)
 
-        return hold
+        try:
+            yield hold
+        except BaseException:
+            self._drop(held)
+            raise
 
     def _drop(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -369,9 +378,11 @@ class Worker:
         ]
         try:
             await backend.messages.settle(pairs)
-        except WorldError as error:
+        except Exception as error:
             # Their leases end by themselves; what was chosen for delivery is held all the same.
-            logger.warning("%d messages are not given back yet: %s", len(messages), error)
+            unforeseen = None if isinstance(error, WorldError) else error
+            text = "%d messages are not given back yet: %s"
+            logger.warning(text, len(messages), error, exc_info=unforeseen)
 
     def _poll_interval(self) -> float:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ import pytest
 from ...backend import MessageStore
 from ...core.delivery import Done
 from ...core.entities import Message
+from ...errors import BackendError
 from ...world import World
 from ..clock import ManualClock
 from .fixtures import MakeWorld
@@ -35,20 +36,21 @@ LEASE = timedelta(seconds=30)
 
 
 class LateClaims(Watched):
-    """A worker hears of what it has claimed when the gate is opened."""
+    """A worker hears of what it has claimed after ``meanwhile``: when the gate is opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[], Awaitable[Any]] | None = None) -> None:
         super().__init__()
         self.gate = Gate()
+        self._meanwhile = meanwhile or self.gate
 
     @property
     def messages(self) -> MessageStore:
-        return cast("MessageStore", _Late(super().messages, self.gate))
+        return cast("MessageStore", _Late(super().messages, self._meanwhile))
 
 
 class _Late:
-    def __init__(self, store: MessageStore, gate: Gate) -> None:
-        self._store, self._gate = store, gate
+    def __init__(self, store: MessageStore, meanwhile: Callable[[], Awaitable[Any]]) -> None:
+        self._store, self._meanwhile = store, meanwhile
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -56,7 +58,7 @@ class _Late:
     async def claim(self, **options: Any) -> Any:
         found = await self._store.claim(**options)
         if found.messages:
-            await self._gate()
+            await self._meanwhile()
         return found
 
 
@@ -125,3 +127,21 @@ async def test_b138_message_that_was_lost_before_its_handler_began_is_left_alone
     await message_in(rival, second, "completed")
     assert handler.ids == [second]
     assert (await rival.messages.get(message_id)).deliveries == 2
+
+
+@pytest.mark.anyio
+async def test_b138_claim_whose_answer_is_lost_is_held_by_nobody(make_world: MakeWorld) -> None:
+    """Its worker does not know what to deliver, so the lease ends by itself."""
+    answers = iter([BackendError("the answer was lost")])
+
+    async def lose() -> None:
+        for error in answers:
+            raise error
+
+    late = LateClaims(lose)
+    world = make_world(real_time=True, lock_duration_ms=900, poll_interval_ms=20, wrap=late.around)
+    rival = make_world(real_time=True)
+    message_id = await rival.queue(QUEUE_NAME, {})
+    handler = await working(world, Recorder())
+    done = await message_in(rival, message_id, "completed")
+    assert (handler.ids, done.deliveries) == ([message_id], 2)
