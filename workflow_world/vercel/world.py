@@ -36,7 +36,7 @@ class SdkWorld(w.World):
     def __init__(self, world: World) -> None:
         self.world = world
         self.has_handlers = False
-        self._event = EventCache(to_event)
+        self._models = EventCache(to_event)
 
     def __repr__(self) -> str:
         return f"<SdkWorld of {self.world!r}>"
@@ -158,7 +158,7 @@ class SdkWorld(w.World):
             # Everything in it is a checked model already.
             return w.EventResult.model_construct(
                 event=None if result.event is None else self._written(result.event, data),
-                events=None if result.events is None else self._event.page(result.events),
+                events=None if result.events is None else self._models.page(result.events),
                 run=None if result.run is None else to_run(result.run),
                 step=None if result.step is None else to_step(result.step),
                 hook=None if result.hook is None else to_hook(result.hook),
@@ -169,11 +169,11 @@ class SdkWorld(w.World):
 
     def _written(self, event: Event, proposed: w.Event) -> w.Event:
         made = stamped(event, proposed)
-        return self._event.one(event) if made is None else self._event.adopt(event, made)
+        return self._models.one(event) if made is None else self._models.adopt(event, made)
 
     async def events_get(self, run_id: str, event_id: str) -> w.Event:
         with BORDER:
-            return self._event.one(await self.world.events.get(run_id, event_id))
+            return self._models.one(await self.world.events.get(run_id, event_id))
 
     async def events_list(
         self, run_id: str, *, pagination: w.PaginationOptions | None = None
@@ -185,7 +185,7 @@ class SdkWorld(w.World):
                 return _page(events, to_event)
             # The hottest read: the models are made from shared records, nobody copies them.
             events = await self.world.events.log(run_id, **options)
-            return _made(events, self._event.page(events.data))
+            return _made(events, self._models.page(events.data))
 
     async def events_list_by_correlation_id(
         self,

@@ -104,9 +104,10 @@ def failure_of_run(message: Message, settlement: Settlement) -> Intent | None:
     return intent_for(message.run_id, checked(message.run_id, event), owner=Owner())
 
 
-def say_lost(message: Message) -> None:
+def say_lost(message: Message, consequence: str = "its result is dropped") -> None:
     logger.warning(
-        "The lease of message %s was lost: its result is dropped",
+        "The lease of message %s was lost: %s",
         message.message_id,
+        consequence,
         extra={"message_id": message.message_id, "run_id": message.run_id},
     )

@@ -417,10 +417,7 @@ class Worker:
         try:
             try:
                 if await self._was_lost(lease):
-                    logger.warning(
-                        "The lease of message %s was lost before its handler began",
-                        message.message_id,
-                    )
+                    say_lost(message, "its handler did not begin")
                     return
                 with Delivery(self._context, lease):
                     settlement = await attempt.deliver(message)

@@ -144,6 +144,18 @@ async def message_in(world: World, message_id: str, status: str) -> Message:
     return await message_that(world, message_id, lambda message: message.status == status)
 
 
+async def lease_is_extended(world: World, message_id: str) -> None:
+    """Wait until the lease ends a second later than it does now."""
+    first = await world.messages.get(message_id)
+    assert first.leased_until is not None
+    renewed = first.leased_until + timedelta(milliseconds=1000)
+    await message_that(
+        world,
+        message_id,
+        lambda one: one.leased_until is not None and one.leased_until >= renewed,
+    )
+
+
 async def soon(event: asyncio.Event) -> None:
     """Wait for an event that must come."""
     async with asyncio.timeout(PATIENCE_S):

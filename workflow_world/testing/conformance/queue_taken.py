@@ -16,6 +16,7 @@ from ...world import World
 from ..clock import ManualClock
 from .fixtures import MakeWorld
 from .queue_helpers import (
+    LEASE,
     QUEUE_NAME,
     Gate,
     Recorder,
@@ -23,16 +24,14 @@ from .queue_helpers import (
     claim,
     claim_one,
     end,
+    lease_is_extended,
     message_in,
-    message_that,
     put,
     soon,
     store_of,
     working,
 )
 from .watched import Watched
-
-LEASE = timedelta(seconds=30)
 
 
 class LateClaims(Watched):
@@ -91,14 +90,7 @@ async def test_b138_lease_is_held_before_the_worker_hears_of_its_claim(
     message_id = await rival.queue(QUEUE_NAME, {})
     handler = await working(world, Recorder())
     await soon(late.gate.entered)
-    first = await rival.messages.get(message_id)
-    assert first.leased_until is not None
-    renewed = first.leased_until + timedelta(milliseconds=1000)
-    await message_that(
-        rival,
-        message_id,
-        lambda one: one.leased_until is not None and one.leased_until >= renewed,
-    )
+    await lease_is_extended(rival, message_id)
     assert await claim(rival) == []
     late.gate.opened.set()
     done = await message_in(rival, message_id, "completed")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, text
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, text
 
 from ...compiled import Statement, const
 from ...tables import UNFINISHED, Tables
+
+
+def begins_with(name: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
+    return func.substr(name, 1, len(prefix)) == prefix
 
 
 class StatementsBase:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from ...compiled import Statement, among, among_elsewhere, const
 from ...tables import UNFINISHED
-from .base import StatementsBase
+from .base import StatementsBase, begins_with
 
 TAKEN = ("v_claim", "v_leased_until", "v_claimed_at", "v_updated_at")
 TAKEN_MARKED = (*TAKEN, "v_is_replaying")
@@ -109,7 +109,7 @@ class ClaimStatements(StatementsBase):
     def _prefix(self, prefixes: tuple[str, ...] | None) -> list[ColumnElement[bool]]:
         if prefixes is None:
             return []
-        return [or_(*(func.substr(self._m.queue_name, 1, len(p)) == p for p in prefixes))]
+        return [or_(*(begins_with(self._m.queue_name, prefix) for prefix in prefixes))]
 
     def soonest(self, prefixes: tuple[str, ...] | None) -> Statement:
         """The first due time of all, passed or not: of pending messages, and of leases."""

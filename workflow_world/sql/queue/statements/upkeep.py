@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, bindparam, case, delete, func, or_, select,
 
 from ....backend import OLDEST
 from ...compiled import Statement, adhoc, const
-from .base import StatementsBase
+from .base import StatementsBase, begins_with
 
 
 class UpkeepStatements(StatementsBase):
@@ -129,7 +129,7 @@ class UpkeepStatements(StatementsBase):
             name = oldest.c.queue_name
             chosen = (
                 select(name, func.min(oldest.c.available_at))
-                .where(*(func.substr(name, 1, len(prefix)) != prefix for prefix in prefixes))
+                .where(*(~begins_with(name, prefix) for prefix in prefixes))
                 .group_by(name)
             )
             found = self._ready[key] = Statement("find unserved queues", chosen, in_order=True)
