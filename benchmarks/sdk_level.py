@@ -65,6 +65,14 @@ class Ends:
             self._all.set()
 
 
+def settle() -> None:
+    """As ``workflow-world worker`` does before it works: collect garbage, and look through what is
+    left no more. A full collection takes as long as ten steps (measured): in a short flow it must
+    not depend on what was allocated before whether there is one."""
+    gc.collect()
+    gc.freeze()
+
+
 @asynccontextmanager
 async def serving(
     contender: str, directory: Path, more: Mapping[str, Any] | None = None
@@ -160,9 +168,7 @@ async def _timed(ends: Ends, flow: Flow) -> float:
     from . import flows
 
     workflow = flows.fanned_out if flow.fan_out else flows.in_sequence
-    # A full collection takes as long as ten steps (measured): in a short flow it must not depend on
-    # what was allocated before whether there is one.
-    gc.collect()
+    settle()
     ends.expect(flow.runs)
     began = time.perf_counter()
     started = await asyncio.gather(*[start(workflow, flow.steps) for _ in range(flow.runs)])

@@ -54,9 +54,7 @@ class World:
         self.messages = Messages(self._context)
         self.streams = Streams(self._context, self._readers)
         self._handlers = Handlers()
-        self._worker = Worker(
-            self._context, self.messages, self._handlers, deployment_id=self._deployment_id
-        )
+        self._worker = Worker(self._context, self.messages, self._handlers)
         self.messages.enqueuer = self._worker
 
     def __repr__(self) -> str:
