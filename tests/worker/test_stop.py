@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,29 @@ async def test_a_handler_that_catches_its_cancellation(
     assert (released.status, released.attempt, released.lease_token) == ("pending", 1, None)
     assert released.deliveries == 0
     assert any("its result is dropped" in text for text in caplog.messages)
+
+
+@pytest.mark.anyio
+async def test_a_world_that_is_closed_while_it_starts_works_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = create_world(f"file:{tmp_path / 'w.db'}")
+    await world.runs.list()
+    before = asyncio.all_tasks()
+    reap, under_way, go_on = world.backend.messages.reap, asyncio.Event(), asyncio.Event()
+
+    async def answered_late() -> int:
+        under_way.set()
+        await go_on.wait()
+        return await reap()
+
+    monkeypatch.setattr(world.backend.messages, "reap", answered_late)
+    starting = asyncio.create_task(world.start())
+    await under_way.wait()
+    closing = asyncio.create_task(world.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(starting, closing, return_exceptions=True)
+    ours = {thread.name for thread in threading.enumerate() if "workflow-world" in thread.name}
+    assert ours == set()
+    assert asyncio.all_tasks() == before
