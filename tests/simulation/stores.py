@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from workflow_world.sql.sqlite.connections import retrying
 from workflow_world.sql.sqlite.database import SqliteDatabase
 from workflow_world.sql.sqlite.locations import locate
 from workflow_world.sql.sqlite.watch import Watcher
+from workflow_world.sql.sqlite.writer import Writer, at_once
 
 from .clock import SimulatedClock
 from .faulty import Faults
@@ -113,6 +116,25 @@ class CalledWatcher(Watcher):
         self.look()
 
 
+class ContendingWriter(Writer):
+    """Who waits for the lock gets it, as a transaction ends in the step that begins it; who does
+    not may find that another process has it."""
+
+    def __init__(self, faults: Faults, process: Process, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._faults, self._process = faults, process
+
+    def _begin(self, cursor: sqlite3.Cursor, take: Any) -> None:
+        if take is not retrying and self._faults.happens(self._faults.chances.locked):
+            raise sqlite3.OperationalError("database is locked")
+        try:
+            super()._begin(cursor, at_once)
+        except sqlite3.OperationalError as error:
+            if self._process.alive:
+                self._faults.loop.errors.append(f"{self._process.name} cannot begin: {error}")
+            raise
+
+
 class SimulatedSqlite(SqliteDatabase):
     """One process's connections to the file.
 
@@ -122,7 +144,7 @@ class SimulatedSqlite(SqliteDatabase):
     def __init__(
         self, path: Path, clock: SimulatedClock, faults: Faults, process: Process, *, near: bool
     ) -> None:
-        self._near, self._faults = near, faults
+        self._near, self._faults, self.process = near, faults, process
         super().__init__(
             locate(f"file:{path}"),
             clock=clock,
@@ -134,30 +156,20 @@ class SimulatedSqlite(SqliteDatabase):
             watcher=CalledWatcher,
         )
         self.hub = ProcessHub(clock, faults, process)
-        self.process = process
+
+    def _new_writer(self, kind: Callable[..., Writer] = Writer) -> Writer:
+        return super()._new_writer(partial(ContendingWriter, self._faults, self.process))
 
     def _writing_lane(self) -> Lane:
         if not self._near:
             return super()._writing_lane()
         return PumpedNearLane(
             "workflow-world-writer",
-            self._gated(self._transact),
+            self._gated(self.writer.transact),
             at_once=self._transact_at_once,
             max_batch=self._faults.random.choice((1, 3, 256)),
             random=self._faults.random,
         )
-
-    def _begin(self, cursor: sqlite3.Cursor, take: Any) -> None:
-        """Who waits for the lock gets it, as a transaction ends in the step that begins it; who
-        does not may find that another process has it."""
-        if take is not retrying and self._faults.happens(self._faults.chances.locked):
-            raise sqlite3.OperationalError("database is locked")
-        try:
-            super()._begin(cursor, lambda action: action())
-        except sqlite3.OperationalError as error:
-            if self.process.alive:
-                self._faults.loop.errors.append(f"{self.process.name} cannot begin: {error}")
-            raise
 
     @property
     def watcher(self) -> CalledWatcher | None:

@@ -29,17 +29,17 @@ class Commits:
     """The transactions that changed something, in order: flushed or not."""
 
     def __init__(self, world: World) -> None:
-        database = database_of(world)
-        commit = database._commit
+        writer = database_of(world).writer  # type: ignore[attr-defined]
+        commit = writer._commit
         self.flushed: list[bool] = []
 
         def watched(cursor: object, take: object) -> None:
-            before = database.commits
-            commit(cursor, take)  # type: ignore[arg-type,call-arg]
-            if database.commits != before:
-                self.flushed.append(database._flushes)
+            before = writer.commits
+            commit(cursor, take)
+            if writer.commits != before:
+                self.flushed.append(writer._flushes)
 
-        database._commit = watched  # type: ignore[assignment,method-assign]
+        writer._commit = watched
 
 
 async def delivered(world: World, send: Send) -> list[bool]:

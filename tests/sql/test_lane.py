@@ -404,7 +404,7 @@ async def test_a_connection_that_cannot_roll_back_keeps_nobody_out(
         is_denied = action == sqlite3.SQLITE_TRANSACTION and word == "ROLLBACK"
         return sqlite3.SQLITE_DENY if is_denied else sqlite3.SQLITE_OK
 
-    database._writer.driver_connection.set_authorizer(allow)  # type: ignore[attr-defined]
+    database.writer._connection.driver_connection.set_authorizer(allow)  # type: ignore[attr-defined]
 
     def failing(session: Session) -> None:
         adding(2)(session)

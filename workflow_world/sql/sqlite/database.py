@@ -8,29 +8,28 @@ import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.engine import Engine
-from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.pool import PoolProxiedConnection
 
-from ... import faults
 from ...backend import Capabilities
 from ...clock import Clock
 from ...errors import BackendError, WorldError
 from ..database import Database
-from ..forks import Gate, leave_alone
+from ..forks import Gate
 from ..heads import Heads
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
 from ..migrate import bring_up_to_date, check_version, version_of
 from ..near_lane import NearLane
-from ..outages import UNKNOWN_OUTCOME
 from ..tables import tables
 from .connections import Synchronous, engine_on, retrying, translated, use_wal
-from .locations import Location, identity, prepare
+from .locations import Location, prepare
+from .opened import Opened
 from .presence import FilePresence, announce
 from .session import GlancingSession, SqliteSession
 from .watch import Watcher
+from .writer import Writer
 
 T = TypeVar("T")
 
@@ -40,18 +39,6 @@ _GLANCERS: Final = itertools.count(1)
 """Numbers for the connections that only look: in a child of this process they go on."""
 
 
-_Take: TypeAlias = Callable[[Callable[[], object]], object]
-"""How a lock is taken that another process may hold: with patience, or not."""
-
-
-def _at_once(action: Callable[[], object]) -> None:
-    action()
-
-
-_IN_DOUBT: Final = (
-    "the flush of a commit failed; what it wrote is undone, but may be there when the file is "
-    "opened anew (check the disk)"
-)
 _MAX_CHUNK: Final = 512 << 20
 _MAX_VALUE: Final = 256 << 20
 """SQLite takes rows of 10**9 bytes, and that of a step has its input, output and last error."""
@@ -101,19 +88,16 @@ class SqliteDatabase(Database):
         self._engine = engine_on(location, synchronous, engine)
         self._lane, self._watching = lane, watcher
         self._is_gone = False
-        self._file: tuple[int, int] | None = None
         self._start()
 
     def _start(self) -> None:
         self.heads = self._heads = Heads()
-        self.begun = self.commits = self._changes = 0
-        self._flushes, self._in_doubt = True, False
-        self._writer: PoolProxiedConnection | None = None
-        self._connections: list[PoolProxiedConnection] = []
+        self._opened = Opened(self._engine, self.location)
+        self.writer = self._new_writer()
         self._local = threading.local()
         self.gate = Gate()
         self._glance = threading.Lock()
-        self._glancer: DBAPICursor | None = None
+        self._glancer: sqlite3.Cursor | None = None
         self._glancer_number = 0
         self._writes = self._writing_lane()
         self._reads = (self._lane or Lane)(
@@ -121,11 +105,24 @@ class SqliteDatabase(Database):
         )
         self._watcher: Watcher | None = None
 
+    def _new_writer(self, kind: Callable[..., Writer] = Writer) -> Writer:
+        return kind(
+            self._opened,
+            self._synchronous,
+            session=self._session,
+            heads=self._heads,
+            others_wrote=lambda: self.hub.notify_all(),
+        )
+
     def _writing_lane(self) -> Lane:
-        name, transact = "workflow-world-writer", self._gated(self._transact)
+        name, transact = "workflow-world-writer", self._gated(self.writer.transact)
         if self._lane is not None:
             return self._lane(name, transact, threads=1, max_batch=_MAX_BATCH)
         return NearLane(name, transact, at_once=self._transact_at_once, max_batch=_MAX_BATCH)
+
+    def _transact_at_once(self, jobs: Sequence[Job[Any]]) -> bool:
+        with self.gate:
+            return self.writer.transact_at_once(jobs)
 
     def _gated(self, work: Callable[[Sequence[Job[Any]]], None]) -> Callable[..., None]:
         def run(jobs: Sequence[Job[Any]]) -> None:
@@ -154,8 +151,7 @@ class SqliteDatabase(Database):
             self._watcher.forget()
 
     def forked(self) -> None:
-        for connection in self._connections:  # in memory
-            leave_alone(connection)
+        self._opened.leave_alone()  # in memory; those on a file were closed
         if self._watcher is not None:
             self._watcher.leave()
         self._is_gone = self.location.path is None and self._is_open
@@ -178,12 +174,12 @@ class SqliteDatabase(Database):
         try:
             with translated():
                 # One connection stays: it keeps a database in memory alive.
-                self._bring_up(retrying(self._connect), revision)
+                self._bring_up(retrying(self._opened.connect), revision)
         except BaseException:
             self._disconnect()
             raise
         if self.location.path is not None:
-            self._file = identity(self.location.path)
+            self._opened.settle_on_file()
             self._watcher = self._watching(self, self.location.path, self._watch_connection)
             self._watcher.start()
 
@@ -203,7 +199,8 @@ class SqliteDatabase(Database):
         self._writes.close()
         self._reads.close()
         with self._glance:
-            self._is_open, self._file = False, None
+            self._is_open = False
+            self._opened.leave_file()
             self._disconnect()
         self._engine.dispose()
 
@@ -266,31 +263,16 @@ class SqliteDatabase(Database):
 
     def _glance_cursor(self) -> sqlite3.Cursor:
         if self._glancer is None:
-            self._glancer = self._connect().cursor()
+            self._glancer = self._opened.cursor()
             self._glancer_number = next(_GLANCERS)
             self._glancer.execute("PRAGMA busy_timeout=0")
-        return cast("sqlite3.Cursor", self._glancer)
+        return self._glancer
 
     def look_for_others(self) -> None:
-        """Notice other connections' commits by the writer's: it knows its own apart."""
+        """Notice other processes' commits."""
         with contextlib.suppress(WorldError):
-            if not self._writes.between(self._notice):
+            if not self._writes.between(self.writer.notice):
                 self._writes.touch()
-
-    def _notice(self) -> bool:
-        if self._writer is None:
-            return False
-        try:
-            self._compare(self._writer_cursor())
-        except sqlite3.Error:
-            return False
-        return True
-
-    def _compare(self, cursor: sqlite3.Cursor) -> None:
-        if self._heads.begin(cursor.execute("PRAGMA data_version").fetchone()[0]):
-            self.hub.notify_all()
-
-    # --- reading -------------------------------------------------------------------------
 
     def _look(self, jobs: Sequence[Job[Any]]) -> None:
         with translated():
@@ -310,171 +292,19 @@ class SqliteDatabase(Database):
     def _reader_cursor(self) -> sqlite3.Cursor:
         cursor: sqlite3.Cursor | None = getattr(self._local, "cursor", None)
         if cursor is None:
-            cursor = self._local.cursor = cast("sqlite3.Cursor", self._connect().cursor())
+            cursor = self._local.cursor = self._opened.cursor()
         return cursor
-
-    # --- writing -------------------------------------------------------------------------
-
-    def _transact(self, jobs: Sequence[Job[Any]]) -> None:
-        """Optimistic: no savepoints. If an operation fails, undo all, then run each in its own."""
-        try:
-            self._transact_now(jobs)
-        except Exception as error:
-            if self._in_doubt and getattr(error, "code", None) != UNKNOWN_OUTCOME:
-                raise BackendError(f"{error}; {_IN_DOUBT}", code=UNKNOWN_OUTCOME) from error
-            raise
-        finally:
-            self._in_doubt = False
-
-    def _transact_now(self, jobs: Sequence[Job[Any]]) -> None:
-        with translated():
-            cursor = self._writer_cursor()
-            try:
-                self._attempt(cursor, jobs, retrying)
-            except Exception:
-                self._roll_back(cursor)
-                if len(jobs) == 1:
-                    raise
-                self._transact_apart(self._writer_cursor(), jobs)
-            except BaseException:
-                self._roll_back(cursor)
-                raise
-            # Outside: what was committed must not run again, whatever fails now.
-            faults.point("after commit")
-
-    def _transact_at_once(self, jobs: Sequence[Job[Any]]) -> bool:
-        """One attempt that waits for no lock. Returns: False when it failed, and all is undone."""
-        with self.gate:
-            if self._writer is None:
-                return False  # to connect is for the lane's thread
-            cursor = self._writer_cursor()
-            try:
-                self._attempt(cursor, jobs, _at_once)
-            except Exception:
-                self._roll_back(cursor)
-                return False
-            except BaseException:
-                self._roll_back(cursor)
-                raise
-            faults.point("after commit")
-        return True
-
-    def _attempt(self, cursor: sqlite3.Cursor, jobs: Sequence[Job[Any]], take: _Take) -> None:
-        self._flush(cursor, not all(job.repeatable for job in jobs))
-        self._begin(cursor, take)
-        session = self._session(cursor)
-        for job in jobs:
-            job.run(session)
-        self._commit(cursor, take)
-
-    def _transact_apart(self, cursor: sqlite3.Cursor, jobs: Sequence[Job[Any]]) -> None:
-        """The same batch once more, a savepoint around each, so that one failure is one failure."""
-        try:
-            self._flush(cursor, True)
-            self._begin(cursor, retrying)
-            for job in jobs:
-                cursor.execute("SAVEPOINT one")
-                try:
-                    with translated():
-                        job.run(self._session(cursor))
-                except Exception as error:
-                    if not cursor.connection.in_transaction:
-                        raise  # SQLite undid everything, as it does when the disk is full
-                    job.error = error
-                    cursor.execute("ROLLBACK TO one")
-                    self._heads.forget()
-                cursor.execute("RELEASE one")
-            self._commit(cursor, retrying)
-        except BaseException:
-            self._roll_back(cursor)
-            raise
-
-    def _flush(self, cursor: sqlite3.Cursor, flush: bool) -> None:
-        """Whether the coming commit waits for the disk; cannot be set within a transaction."""
-        if self._synchronous == "full" and flush != self._flushes:
-            cursor.execute(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
-            self._flushes = flush
-
-    def _begin(self, cursor: sqlite3.Cursor, take: _Take) -> None:
-        take(lambda: cursor.execute("BEGIN IMMEDIATE"))
-        self._changes = cursor.connection.total_changes
-        self._compare(cursor)
-        self.begun += 1
-
-    def _commit(self, cursor: sqlite3.Cursor, take: _Take) -> None:
-        faults.point("before commit")
-        self._check_place()
-        try:
-            # In memory there is no WAL: a commit waits for readers.
-            take(lambda: cursor.execute("COMMIT"))
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_IOERR_FSYNC:
-                raise
-            # It is undone, and the next commit overwrites it. Without one it is whole in the WAL.
-            self._in_doubt = True
-            raise BackendError(f"SQLite: {_IN_DOUBT}", code=UNKNOWN_OUTCOME) from error
-        if cursor.connection.total_changes != self._changes:
-            self.commits += 1
-            self._in_doubt = False
-
-    def _roll_back(self, cursor: sqlite3.Cursor) -> None:
-        self._heads.forget()
-        try:
-            if cursor.connection.in_transaction:
-                cursor.execute("ROLLBACK")
-        except sqlite3.Error:
-            # The connection is beyond use. To close it ends whatever it had begun, which would
-            # keep every other writer out; the next batch opens another.
-            self._let_go_of_writer()
-
-    def _let_go_of_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            self._connections.remove(writer)
-            with contextlib.suppress(Exception):
-                writer.invalidate()
-            # Another connection counts others' commits anew: there may have been some.
-            self.hub.notify_all()
-
-    def _writer_cursor(self) -> sqlite3.Cursor:
-        if self._writer is None:
-            self._writer, self._flushes = self._connect(), True
-            # SQLite's own busy handler backs off to 100 ms and starves some of many writers
-            # (measured); the jittered retry of ``_begin`` keeps shares even.
-            self._writer.cursor().execute("PRAGMA busy_timeout=0")
-        return cast("sqlite3.Cursor", self._writer.cursor())
 
     def _session(self, cursor: sqlite3.Cursor) -> SqliteSession:
         return SqliteSession(cursor, self.dialect, self.clock.now)
 
-    # --- connections ---------------------------------------------------------------------
-
-    def _check_place(self) -> None:
-        """SQLite goes on in a file that was deleted, and whoever opens the place finds another.
-
-        Raises: BackendError.
-        """
-        if self._file is not None and identity(self.location.path) != self._file:
-            raise BackendError(
-                f"SQLite: {self.location.path} was deleted or replaced while it was open, and "
-                "nothing was written. Put the file back, or close the World and open another"
-            )
-
-    def _connect(self) -> PoolProxiedConnection:
-        self._check_place()
-        connection = self._engine.raw_connection()
-        self._connections.append(connection)
-        return connection
-
     def _watch_connection(self) -> sqlite3.Connection:
-        return cast("sqlite3.Connection", self._connect().driver_connection)
+        return self._opened.cursor().connection
 
     def _disconnect(self) -> None:
-        for connection in self._connections:
-            with contextlib.suppress(Exception):
-                connection.close()
-        self._connections.clear()
-        self._writer = self._glancer = None
+        self._opened.close()
+        self.writer.forget()
+        self._glancer = None
 
     def _bring_up(self, connection: PoolProxiedConnection, revision: str) -> None:
         """Look before anything is altered: a database that is refused stays as it is."""

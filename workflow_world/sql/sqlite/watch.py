@@ -90,14 +90,14 @@ class Watcher:
         try:
             if self._cursor is None:
                 self._cursor = self._connect().cursor()
-            ours = self._database.commits
+            ours = self._database.writer.commits
             ((version,),) = self._cursor.execute("PRAGMA data_version")
         except sqlite3.Error as error:
             # The poll interval of whoever waits is still there.
             logger.debug("data_version could not be read: %s", error)
             return False
         # Read after the version: a transaction that begins from now on sees all of it.
-        begun = self._database.begun
+        begun = self._database.writer.begun
         if version == self._seen:
             if self._owed == begun:
                 self._database.look_for_others()
