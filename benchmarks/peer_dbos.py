@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from dbos import DBOS, DBOSConfig
 
 from .plan import BY_NAME, Flow, Sizes
+from .sdk_level import settle
 from .stores import database_url
 
 
@@ -64,7 +64,7 @@ async def _timed(flow: Flow) -> float:
         handle = await DBOS.start_workflow_async(workflow, steps)
         return await handle.get_result(polling_interval_sec=0.001)
 
-    gc.collect()  # as in ``sdk_level``
+    settle()
     began = time.perf_counter()
     results = await asyncio.gather(*[one() for _ in range(flow.runs)])
     seconds = time.perf_counter() - began
