@@ -12,7 +12,7 @@ Better = Literal["higher", "lower"]
 class Target:
     """What a figure should reach: at least ``limit`` where higher is better, else at most.
 
-    The figure is the subject's median, divided by the peer's if there is one.
+    The figure is the subject's median; with a peer, that of the ratios to it, round by round.
     """
 
     limit: float

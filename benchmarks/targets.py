@@ -1,7 +1,8 @@
-"""The targets of plan.py, held against the medians of one command."""
+"""The targets of plan.py, held against the figures of one command."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +53,11 @@ def _value(row: Mapping[str, Any], target: Target) -> float | None:
 
 
 def ratio(row: Mapping[str, Any], peer: str, subject: str = "ours") -> float | None:
-    """The subject's median divided by the peer's; None when one of them is missing."""
-    medians = row["medians"]
-    if subject not in medians or not medians.get(peer):
+    """The median of the ratios that the rounds gave, subject to peer: what slows the machine for
+    minutes slows both. None when one of them is missing."""
+    mine, theirs = row["values"].get(subject, ()), row["values"].get(peer, ())
+    if not mine or not theirs or not all(theirs):
         return None
-    return float(medians[subject] / medians[peer])
+    if len(mine) != len(theirs):  # one failed in some round
+        return float(statistics.median(mine) / statistics.median(theirs))
+    return float(statistics.median(a / b for a, b in zip(mine, theirs, strict=True)))

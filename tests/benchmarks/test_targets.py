@@ -54,6 +54,13 @@ def test_a_target_is_met_or_not(
     assert judged == pytest.approx(expected)
 
 
+def test_a_ratio_is_that_of_the_rounds_and_not_of_the_medians() -> None:
+    slow_then_quick: Values = {"drain": {"ours": [10.0, 20.0, 90.0], "local": [10.0, 5.0, 30.0]}}
+    assert [one.value for one in verdicts(_found(slow_then_quick))] == [3.0]
+    one_failed: Values = {"drain": {"ours": [10.0, 30.0], "local": [10.0, 5.0, 30.0]}}
+    assert [one.value for one in verdicts(_found(one_failed))] == [2.0]
+
+
 def test_the_table_says_what_was_wanted_and_found() -> None:
     values: Values = {
         "drain": {"ours": [400.0], "ours-10k-runs": [200.0], "local": [100.0]},
