@@ -16,13 +16,12 @@ from ..core.entities import Message
 from ..core.events import NewEvent, checked
 from ..core.rules import Owner
 from ..errors import WorldError
+from .backoff import backoff_s
 from .deliver import Deliverer
 from .settling import Settling
 
 logger = logging.getLogger("workflow_world.worker")
 
-_BACKOFF_FIRST_S: Final = 0.1
-_BACKOFF_MAX_S: Final = 5.0
 _SETTLE_TRIES: Final = 8
 
 
@@ -74,7 +73,7 @@ class Attempt:
                     continue
                 # Not settled: the lease's end gives the message back, which costs a delivery.
                 logger.warning("Message %s is not settled yet: %s", message.message_id, error)
-                await asyncio.sleep(min(_BACKOFF_FIRST_S * 2**attempt, _BACKOFF_MAX_S))
+                await asyncio.sleep(backoff_s(attempt))
                 continue
             if not settled:
                 say_lost(message)

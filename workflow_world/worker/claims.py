@@ -14,6 +14,7 @@ from ..core.delivery import Limits
 from ..errors import WorldClosedError, WorldError
 from ..signals import QUEUE
 from .attempt import Attempt
+from .backoff import backoff_s
 from .deliver import Deliverer
 from .held import Held
 from .settling import Settling
@@ -21,8 +22,6 @@ from .slots import Slots, finished
 
 logger = logging.getLogger("workflow_world.worker")
 
-_BACKOFF_FIRST_S: Final = 0.1
-_BACKOFF_MAX_S: Final = 5.0
 _JITTER: Final = 0.2
 _TURNS: Final = 2
 """Of the event loop: in one deliveries begin, in the next those that are over are settled."""
@@ -109,7 +108,7 @@ class Claims:
                 return
             except Exception as error:
                 # Of any kind: whatever it was, without this loop nothing is delivered any more.
-                pause = min(_BACKOFF_FIRST_S * 2 ** min(failures, 10), _BACKOFF_MAX_S)
+                pause = backoff_s(failures)
                 if failures in (0, 10, 100) or failures % 1000 == 0:
                     unforeseen = None if isinstance(error, WorldError) else error
                     logger.error("Claiming failed, trying again: %s", error, exc_info=unforeseen)
