@@ -58,7 +58,7 @@ class Leases(QueueBase):
             held_back = any(self._holds_back(session, run_id) for run_id in replayed)
             over = self._end(session, together)
             settled = [
-                one.message_id in over
+                over.pop(one.lease_token, False)
                 if one.only_ends and intent is None
                 else self._settle(session, one, intent, ended)
                 for one, intent in settlements
@@ -98,19 +98,19 @@ class Leases(QueueBase):
         ids, tokens = _listed(session, ones)
         return self._statements.held, {"b_message_ids": ids, "b_tokens": tokens}
 
-    def _end(self, session: Session, ones: Sequence[Settlement]) -> set[str]:
+    def _end(self, session: Session, ones: Sequence[Settlement]) -> dict[str, bool]:
         """Settle those of the messages on which the leases are live, all with one statement.
 
-        Returns: their ids.
+        Returns: the tokens of these leases. A lost one of the same message may be among ``ones``.
         """
         if not ones:
-            return set()
+            return {}
         at = max(to_ms(one.updated_at) for one in ones) + self._ahead(session)
         values = (at, at, *_listed(session, ones))
         if len(ones) == 1 and not session.is_remote:
-            return {ones[0].message_id} if session.run(self._statements.end, values) else set()
+            return {ones[0].lease_token: True} if session.run(self._statements.end, values) else {}
         statement, about = self._held(session, ones)
-        held = {row[0] for row in session.all(statement, **about)}
+        held = {row[0]: True for row in session.all(statement, **about)}
         if held:
             session.send(self._statements.end, values)
         return held

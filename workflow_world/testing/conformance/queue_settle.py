@@ -11,7 +11,17 @@ import pytest
 from ... import faults
 from ...codec import decode
 from ...core.decide import intent_for
-from ...core.delivery import Again, Done, Failed, Limits, Released, Unreachable, dead, given_up
+from ...core.delivery import (
+    Again,
+    Done,
+    Failed,
+    Limits,
+    Released,
+    Unreachable,
+    dead,
+    given_up,
+    settle,
+)
 from ...core.entities import ABSENT
 from ...core.events import NewEvent
 from ...core.rules import Owner
@@ -256,6 +266,26 @@ async def test_b140_lost_lease_settles_nothing(
     before = (await world.messages.list()).data
     assert not await end(world, message, outcome, clock.now())
     assert (await world.messages.list()).data == before
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lost_first", [True, False])
+async def test_b140_lost_lease_beside_the_live_one_of_its_message(
+    world: World, clock: ManualClock, lost_first: bool
+) -> None:
+    """In one call, as when a worker claimed again what it had lost: each gets its own answer."""
+    message_id = await put(world)
+    lost = await claim_one(world, message_id)
+    clock.advance(31)
+    store = await store_of(world)
+    assert await store.reap() == 1
+    live = await claim_one(world, message_id)
+    held = [lost, live] if lost_first else [live, lost]
+    pairs = [
+        (settle(one, Done(), now=clock.now(), spread=0, limits=Limits()), None) for one in held
+    ]
+    assert [*await store.settle(pairs)] == [not lost_first, lost_first]
+    assert (await world.messages.get(message_id)).status == "completed"
 
 
 @pytest.mark.anyio

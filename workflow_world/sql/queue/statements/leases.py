@@ -82,8 +82,8 @@ class LeaseStatements(StatementsBase):
 
     @cached_property
     def held(self) -> Statement:
-        """Those of the messages on which the leases are live, and stay so."""
-        chosen = select(self._m.message_id)
+        """The tokens of those of the leases that are live, and stay so."""
+        chosen = select(self._m.lease_token)
         return Statement(
             "find held messages",
             chosen.where(*self._leases(among)),
