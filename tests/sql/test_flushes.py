@@ -11,6 +11,7 @@ import pytest
 from workflow_world import World, create_world
 from workflow_world.sql.backend import SqlBackend
 from workflow_world.sql.database import Database
+from workflow_world.sql.sqlite.database import SqliteDatabase
 from workflow_world.testing.conformance.queue_helpers import Recorder, message_in
 
 from .helpers import QUEUE, create_run, step_event
@@ -29,7 +30,9 @@ class Commits:
     """The transactions that changed something, in order: flushed or not."""
 
     def __init__(self, world: World) -> None:
-        writer = database_of(world).writer  # type: ignore[attr-defined]
+        database = database_of(world)
+        assert isinstance(database, SqliteDatabase)
+        writer = database.writer
         commit = writer._commit
         self.flushed: list[bool] = []
 
@@ -39,7 +42,7 @@ class Commits:
             if writer.commits != before:
                 self.flushed.append(writer._flushes)
 
-        writer._commit = watched
+        writer._commit = watched  # type: ignore[method-assign]  # nowhere else can it be seen
 
 
 async def delivered(world: World, send: Send) -> list[bool]:
