@@ -33,7 +33,7 @@ async def together(world: World, calls: Sequence[Awaitable[Any]], proxy: Proxy) 
     database: Any = world.backend.database  # type: ignore[attr-defined]  # of SQL
     async with Held(database):
         tasks = [asyncio.ensure_future(call) for call in calls]
-        await eventually(lambda: database._writes._queue.qsize() == len(calls))
+        await eventually(lambda: database._writes._queues[0].qsize() == len(calls))
         proxy.bodies.clear()
     done = list(await asyncio.gather(*tasks, return_exceptions=True))
     # What kept the lane busy has sent its requests behind the gate, too.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, Self
 
-Cut = Literal["before", "after", "reset"]
+Cut = Literal["before", "after", "reset", "late"]
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
@@ -31,11 +31,13 @@ def _shut(one: socket.socket) -> None:
 class Proxy:
     """Forwards bytes. ``cut`` loses the connection of the next COMMIT: before the server has it,
     or after the server has answered; or it is reset once the server has been sent it, whatever
-    becomes of it there. ``commit`` is how one is recognised.
+    becomes of it there. When it is ``late``, nothing is lost, but its answer waits for ``release``.
+    ``commit`` is how one is recognised.
 
     Attributes:
         delay_s: how long all that goes to the server waits here first.
         unheard: how many half-open connections something was sent through.
+        late: a late answer is here.
     """
 
     def __init__(self, port: int, *, commit: bytes = b"COMMIT\0") -> None:
@@ -47,6 +49,7 @@ class Proxy:
         self.connections = 0
         self.delay_s = 0.0
         self.unheard = 0
+        self.late, self.release = threading.Event(), threading.Event()
         self._deaf: list[threading.Event] = []
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -79,6 +82,7 @@ class Proxy:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.release.set()
         _shut(self._listener)
         self.cut_all()
         for thread in list(self._threads):
@@ -95,13 +99,13 @@ class Proxy:
             for one in (client, server):
                 # What comes in two parts must not wait for an acknowledgement in between.
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            answered, deaf = threading.Event(), threading.Event()
+            answered, deaf, late = threading.Event(), threading.Event(), threading.Event()
             self._deaf.append(deaf)
             with self._lock:
                 self._open |= {client, server}
             for target, arguments in (
-                (self._to_server, (client, server, answered, deaf)),
-                (self._to_client, (client, server, answered, deaf)),
+                (self._to_server, (client, server, answered, deaf, late)),
+                (self._to_client, (client, server, answered, deaf, late)),
             ):
                 thread = threading.Thread(target=target, args=arguments, daemon=True)
                 self._threads.append(thread)
@@ -113,6 +117,7 @@ class Proxy:
         server: socket.socket,
         lost: threading.Event,
         deaf: threading.Event,
+        late: threading.Event,
     ) -> None:
         unheard = False
         with contextlib.suppress(OSError):
@@ -127,6 +132,8 @@ class Proxy:
                     break
                 if cut == "after":
                     lost.set()
+                elif cut == "late":
+                    late.set()
                 elif cut == "reset":
                     deaf.set()  # the answer may be quicker
                 server.sendall(data)
@@ -142,11 +149,16 @@ class Proxy:
         server: socket.socket,
         lost: threading.Event,
         deaf: threading.Event,
+        late: threading.Event,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
                 if deaf.is_set():
                     continue
+                if late.is_set():
+                    late.clear()
+                    self.late.set()
+                    self.release.wait()
                 if lost.is_set():
                     break  # the answer to COMMIT came, and goes no further
                 client.sendall(data)

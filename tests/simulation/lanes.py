@@ -51,10 +51,11 @@ class PumpedLane(Lane):
 
     def _pump(self) -> None:
         self._due = False
-        while not self._queue.empty():
-            first = self._queue.get()
+        (queue,) = self._queues
+        while not queue.empty():
+            first = queue.get()
             assert first is not None
-            self._run(first)
+            self._run(first, queue)
 
 
 class DrawnThrottle(Throttle):
@@ -81,5 +82,5 @@ class PumpedNearLane(NearLane, PumpedLane):
         max_batch: int,
         random: Random,
     ) -> None:
-        super().__init__(name, transact, at_once=at_once, max_batch=max_batch)
+        super().__init__(name, transact, at_once=at_once, max_batch=max_batch, alone=True)
         self._throttle = DrawnThrottle(random)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.dialects import sqlite
 
+from workflow_world.errors import EntityConflictError
 from workflow_world.sql.compiled import Read, Row, Session, Statement
 from workflow_world.sql.lane import Job, Locks
 from workflow_world.sql.remote import RemoteSession
@@ -119,3 +120,95 @@ def test_what_another_job_left_unread_is_forgotten() -> None:
     later = about("a")
     played(session, [left, later])
     assert later.result == [(2,), (3,)]
+
+
+# --- jobs that only read -----------------------------------------------------------------
+
+
+def looking(*reads: Read) -> Job[Any]:
+    """Makes these reads one after the other, and returns the answers."""
+    return Job(lambda session: [session.one(one, **values) for one, values in reads])
+
+
+def head(run_id: str) -> Read:
+    return HEAD, {"run_id": run_id}
+
+
+def step(run_id: str) -> Read:
+    return STEP, {"run_id": run_id, "step_id": "s"}
+
+
+def test_what_they_read_next_is_read_for_all_of_them() -> None:
+    session = Recording()
+    jobs = [looking(head("a")), looking(head("b"), step("b")), looking(head("c"), step("c"))]
+    session.run_reads(jobs)
+    assert session.trips == [
+        ["load run head a", "load run head b", "load run head c"],
+        ["load step b s", "load step c s"],
+    ]
+    assert [job.result for job in jobs] == [[(1,)], [(2,), (4,)], [(3,), (5,)]]
+
+
+def test_reads_that_are_known_to_come_are_one_round_trip() -> None:
+    session = Recording()
+    jobs = [about("a"), about("b")]
+    session.run_reads(jobs)
+    assert session.trips == [
+        ["load run head a", "load step a s", "load run head b", "load step b s"]
+    ]
+    assert [job.result for job in jobs] == [[(1,), (2,)], [(3,), (4,)]]
+
+
+def test_a_lone_one_is_run_once() -> None:
+    session, runs = Recording(), list[Row | None]()
+    session.run_reads([Job(lambda session: runs.append(session.one(HEAD, run_id="a")))])
+    assert runs == [(1,)]
+    session.run_reads([])
+    assert session.trips == [["load run head a"]]
+
+
+def test_one_that_reads_the_same_twice_ends() -> None:
+    session = Recording()
+    jobs = [looking(head("a"), head("a")), looking(head("b"))]
+    session.run_reads(jobs)
+    assert [job.result for job in jobs] == [[(1,), (1,)], [(2,)]]
+
+
+def test_one_that_asks_for_the_time_reads_the_same_again() -> None:
+    session = Recording()
+    session.now = lambda: datetime.now(UTC)
+
+    def due(session: Session) -> object:
+        now = session.now()
+        return session.one(HEAD, run_id=now), session.one(STEP, run_id=now, step_id="s")
+
+    jobs = [Job(due), looking(head("b"))]
+    session.run_reads(jobs)
+    assert [len(trip) for trip in session.trips] == [2, 1]
+
+
+def test_one_that_never_asks_for_the_same_ends() -> None:
+    """Such as one that goes by what others of this process have changed meanwhile."""
+    session, asked = Recording(), 0
+
+    def changing(session: Session) -> object:
+        nonlocal asked
+        asked += 1
+        return session.one(HEAD, run_id=asked)
+
+    jobs = [Job(changing), looking(head("b"))]
+    session.run_reads(jobs)
+    assert jobs[0].result == (session.read,)
+    assert jobs[1].result == [(2,)]
+
+
+def test_one_that_is_refused_leaves_the_others_alone() -> None:
+    def refused(session: Session) -> None:
+        session.one(HEAD, run_id="a")
+        raise EntityConflictError("no")
+
+    session = Recording()
+    jobs = [Job(refused), looking(head("b"))]
+    session.run_reads(jobs)
+    assert isinstance(jobs[0].error, EntityConflictError)
+    assert (jobs[1].error, jobs[1].result) == (None, [(2,)])

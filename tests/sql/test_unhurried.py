@@ -13,22 +13,21 @@ import pytest
 from workflow_world.errors import WorldClosedError
 from workflow_world.sql.compiled import Session
 from workflow_world.sql.lane import Job, Lane
-from workflow_world.sql.unhurried import LEAST_S, MOST_S, Unhurried
+from workflow_world.sql.unhurried import LEAST_S, MOST_S, Patience, Unhurried
 
 pytestmark = pytest.mark.anyio
 
 FOR_EVER_S = 3600.0
 
 
-class Lanes:
-    """Two lanes of one database. ``batches`` are what ran together."""
+class Waiting:
+    """One lane. ``batches`` are what ran together."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
-        self.unhurried = Unhurried()
-        self.one, self.two = (
-            Lane(name, self._transact, threads=1, max_batch=9, unhurried=self.unhurried)
-            for name in ("one", "two")
+        self.patience = Patience()
+        self.lane = Lane(
+            "lane", self._transact, threads=1, max_batch=9, unhurried=Unhurried(self.patience)
         )
 
     def _transact(self, jobs: Sequence[Job[Any]]) -> None:
@@ -37,29 +36,28 @@ class Lanes:
         self.batches.append([job.result for job in jobs])
 
     def look_takes(self, seconds: float) -> None:
-        look = self.unhurried.timed(lambda jobs: time.sleep(seconds))
+        look = self.patience.timed(lambda jobs: time.sleep(seconds))
         look([])
 
     def close(self) -> None:
-        self.one.close()
-        self.two.close()
+        self.lane.close()
 
 
 @pytest.fixture
-def lanes() -> Iterator[Lanes]:
-    lanes = Lanes()
-    yield lanes
-    lanes.close()
+def waiting() -> Iterator[Waiting]:
+    waiting = Waiting()
+    yield waiting
+    waiting.close()
 
 
 @pytest.fixture
-def patient(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> Lanes:
+def patient(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> Waiting:
     monkeypatch.setattr("workflow_world.sql.unhurried.LEAST_S", FOR_EVER_S)
     monkeypatch.setattr("workflow_world.sql.unhurried.MOST_S", FOR_EVER_S)
-    return lanes
+    return waiting
 
 
-async def test_it_shares_the_next_transaction_of_any_lane(patient: Lanes) -> None:
+async def test_it_shares_the_next_transaction(patient: Waiting) -> None:
     begun, gate = threading.Event(), threading.Event()
 
     def hold(session: object) -> str:
@@ -67,46 +65,46 @@ async def test_it_shares_the_next_transaction_of_any_lane(patient: Lanes) -> Non
         gate.wait()
         return "held"
 
-    calls = [patient.two.submit(hold)]
-    calls += [patient.one.submit(lambda _, name=name: name, unhurried=True) for name in "ab"]
+    calls = [patient.lane.submit(hold)]
+    calls += [patient.lane.submit(lambda _, name=name: name, unhurried=True) for name in "ab"]
     tasks = [asyncio.create_task(call) for call in calls]
     await asyncio.to_thread(begun.wait)
-    tasks.append(asyncio.create_task(patient.two.submit(lambda _: "c")))
+    tasks.append(asyncio.create_task(patient.lane.submit(lambda _: "c")))
     await asyncio.sleep(0)
     gate.set()
     assert await asyncio.gather(*tasks) == ["held", "a", "b", "c"]
     assert patient.batches == [["held"], ["a", "b", "c"]]
 
 
-async def test_it_does_not_wait_for_ever(lanes: Lanes) -> None:
-    assert await lanes.one.submit(lambda _: "a", unhurried=True) == "a"
-    assert lanes.batches == [["a"]]
+async def test_it_does_not_wait_for_ever(waiting: Waiting) -> None:
+    assert await waiting.lane.submit(lambda _: "a", unhurried=True) == "a"
+    assert waiting.batches == [["a"]]
 
 
-async def test_closing_runs_it(patient: Lanes) -> None:
-    waiting = asyncio.create_task(patient.two.submit(lambda _: "a", unhurried=True))
+async def test_closing_runs_it(patient: Waiting) -> None:
+    waiting = asyncio.create_task(patient.lane.submit(lambda _: "a", unhurried=True))
     await asyncio.sleep(0)
     await asyncio.to_thread(patient.close)
     assert await waiting == "a"
     with pytest.raises(WorldClosedError):
-        await patient.one.submit(lambda _: "b", unhurried=True)
+        await patient.lane.submit(lambda _: "b", unhurried=True)
 
 
-async def test_a_loop_that_ended_leaves_it_to_the_next(lanes: Lanes) -> None:
+async def test_a_loop_that_ended_leaves_it_to_the_next(waiting: Waiting) -> None:
     async def leave() -> None:
-        task = asyncio.create_task(lanes.one.submit(lambda _: "a", unhurried=True))
+        task = asyncio.create_task(waiting.lane.submit(lambda _: "a", unhurried=True))
         await asyncio.sleep(0)
         task.cancel()
 
     await asyncio.to_thread(asyncio.run, leave())
-    assert await lanes.one.submit(lambda _: "b", unhurried=True) == "b"
-    assert sorted(name for batch in lanes.batches for name in batch) == ["a", "b"]
+    assert await waiting.lane.submit(lambda _: "b", unhurried=True) == "b"
+    assert sorted(name for batch in waiting.batches for name in batch) == ["a", "b"]
 
 
-async def test_patience_is_that_of_a_look_and_a_half(lanes: Lanes) -> None:
-    assert lanes.unhurried.patience_s == LEAST_S
-    lanes.look_takes(0.01)
-    assert lanes.unhurried.patience_s > LEAST_S
+async def test_patience_is_that_of_a_look_and_a_half(waiting: Waiting) -> None:
+    assert waiting.patience.seconds == LEAST_S
+    waiting.look_takes(0.01)
+    assert waiting.patience.seconds > LEAST_S
     for _ in range(3):
-        lanes.look_takes(0.3)
-    assert lanes.unhurried.patience_s == MOST_S
+        waiting.look_takes(0.3)
+    assert waiting.patience.seconds == MOST_S

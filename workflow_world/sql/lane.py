@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from ..errors import BackendError, WorldClosedError, WorldError
 from .compiled import Read, Session
@@ -108,28 +108,37 @@ class Job(Generic[T]):
             self.waiter.set_result(None)
 
 
+Transact: TypeAlias = Callable[[Sequence[Job[Any]]], Sequence[Job[Any]] | None]
+Queue: TypeAlias = "SimpleQueue[Job[Any] | None]"
+
+
 class Lane:
     """``transact`` runs a batch of jobs in one transaction and fills in their results. Those that
     it returns it has left: they come first in the next batch.
 
+    ``spread``: jobs for which it gives the same number are one thread's; by default a job is
+    that of whichever thread comes first.
     ``order`` is that of what a batch gathers; by default that in which it was submitted.
-    ``unhurried``: where what is in no hurry waits; lanes of one database may share it.
+    ``unhurried``: where what is in no hurry waits.
     """
 
     def __init__(
         self,
         name: str,
-        transact: Callable[[Sequence[Job[Any]]], Sequence[Job[Any]] | None],
+        transact: Transact,
         *,
         threads: int,
         max_batch: int,
+        spread: Callable[[Job[Any]], int] | None = None,
         order: Callable[[Job[Any]], Any] | None = None,
         unhurried: Unhurried | None = None,
     ) -> None:
         self._name, self._transact, self._order = name, transact, order
         self._count, self._max_batch = threads, max_batch
         self._unhurried = unhurried
-        self._queue: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._spread = spread
+        count = 1 if spread is None else threads
+        self._queues: list[Queue] = [SimpleQueue() for _ in range(count)]
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -188,8 +197,8 @@ class Lane:
         with self._lock:
             self._add_unhurried()
             self._closed = True
-            for _ in self._threads:
-                self._queue.put(None)
+            for number, _ in enumerate(self._threads):
+                self._queue_of(number).put(None)
         for thread in self._threads:
             thread.join()
 
@@ -218,32 +227,41 @@ class Lane:
         """Leave it to a thread; the lock is held."""
         if not self._threads:
             self._start()
-        self._queue.put(job)
+        self._queue_of(0 if self._spread is None else self._spread(job)).put(job)
+
+    def _queue_of(self, number: int) -> Queue:
+        return self._queues[number % len(self._queues)]
 
     def _start(self) -> None:
         # Daemons: a World that nobody closed must not keep the process alive.
         self._threads = [
-            threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
+            threading.Thread(
+                target=self._work,
+                args=(self._queue_of(number),),
+                name=f"{self._name}-{number}",
+                daemon=True,
+            )
             for number in range(self._count)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
-            self._run(job)
+    def _work(self, queue: Queue) -> None:
+        while (job := queue.get()) is not None:
+            self._run(job, queue)
 
-    def _run(self, first: Job[Any]) -> None:
+    def _run(self, first: Job[Any], queue: Queue) -> None:
         """One batch, and others until nothing of it is left."""
-        left = self._finish(self._gather([first], self._max_batch))
+        left = self._finish(self._gather([first], self._max_batch, queue), self._transact)
         while left:
-            left = self._finish([*left, *self._gather([], self._max_batch - len(left))])
+            more = self._gather([], self._max_batch - len(left), queue)
+            left = self._finish([*left, *more], self._transact)
 
-    def _finish(self, batch: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
+    def _finish(self, batch: Sequence[Job[Any]], transact: Transact) -> Sequence[Job[Any]]:
         """Returns: what is left of it."""
         left: Sequence[Job[Any]] = ()
         try:
-            left = self._transact(batch) or ()
+            left = transact(batch) or ()
         except BaseException as error:  # every caller must get an answer
             for job in batch:
                 job.error = error
@@ -254,17 +272,20 @@ class Lane:
         _hand_out(done)
         return left
 
-    def _gather(self, batch: list[Job[Any]], most: int) -> list[Job[Any]]:
+    def _gather(self, batch: list[Job[Any]], most: int, queue: Queue) -> list[Job[Any]]:
         """The batch and whatever else is waiting."""
         try:
             while len(batch) < most:
-                job = self._queue.get_nowait()
+                job = queue.get_nowait()
                 if job is None:
-                    self._queue.put(None)  # the end comes after this batch
+                    queue.put(None)  # the end comes after this batch
                     break
                 batch.append(job)
         except Empty:
             pass
+        return self._in_order(batch)
+
+    def _in_order(self, batch: list[Job[Any]]) -> list[Job[Any]]:
         return batch if self._order is None else sorted(batch, key=self._order)
 
 

@@ -1,9 +1,9 @@
-"""A write lane that works where its callers are, as long as that is quick.
+"""A lane that works where its callers are, as long as that is quick.
 
 A hop to another thread and back costs more than most transactions, and a thread that waits for the
 interpreter while an event loop computes gets it a few times in 10 ms. So what an event loop submits
 in one turn is a batch, and it runs at the end of that turn on the loop's own thread: in one
-attempt, which waits for no lock. Whatever may take longer is left to the lane's thread.
+attempt, which waits for no lock. Whatever may take longer is left to the lane's threads.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from ..errors import BackendError
 from .lane import (
@@ -22,11 +23,13 @@ from .lane import (
     Lane,
     Locks,
     Operation,
+    Queue,
     closed,
     outcome_of,
     waited_for,
 )
 from .outages import UNKNOWN_OUTCOME
+from .unhurried import Patience
 
 T = TypeVar("T")
 
@@ -36,18 +39,21 @@ LONG_WAIT_S: Final = 0.002
 MOST_COUNTED_S: Final = 0.012
 """A single wait, such as a checkpoint's, is not yet a slow disk."""
 LONGEST_PAUSE: Final = 256
-UNHURRIED_S: Final = 0.002
-"""For so long what is in no hurry waits for something that is, and shares its transaction."""
+
+Rest: TypeAlias = Callable[[Sequence[Job[Any]]], None]
+"""Ends a batch of which only the end takes long."""
 
 
 class Throttle:
-    """Whether batches may hold up an event loop: not while they wait long on the average.
+    """Whether batches may hold up an event loop: not while they wait on the average for longer
+    than ``long_wait_s``.
 
     Then they pause for some batches, and one tries again. The pause doubles each time, so that a
     slow disk holds up event loops for one batch in hundreds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, long_wait_s: float = LONG_WAIT_S) -> None:
+        self._long_wait_s = long_wait_s
         self._average = 0.0
         self._pause, self._left = 1, 0
 
@@ -61,9 +67,9 @@ class Throttle:
     def took(self, seconds: float) -> None:
         """A batch waited so long for whatever is no computation."""
         waited = min(seconds, MOST_COUNTED_S)
-        tries_again = self._average > LONG_WAIT_S
+        tries_again = self._average > self._long_wait_s
         self._average = waited if tries_again else self._average + (waited - self._average) / 8
-        if self._average > LONG_WAIT_S:
+        if self._average > self._long_wait_s:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._left = self._pause
         else:
@@ -80,11 +86,14 @@ class _Turn:
 
 
 class NearLane(Lane):
-    """A ``Lane`` with one thread.
+    """A ``Lane`` whose threads do what takes long.
 
     ``at_once`` runs a batch as ``transact`` does, but gives up where it would have to wait for a
     lock, or when anything fails: it returns False then, and nothing was done. What it raises is
-    the answer to all callers.
+    the answer to all callers. Or it returns what ends the batch, for a thread.
+    ``alone``: no two batches run at the same time.
+    ``patience``: of what is in no hurry, and so waits for something that is.
+    ``long_wait_s``: see ``Throttle``.
     """
 
     def __init__(
@@ -92,11 +101,20 @@ class NearLane(Lane):
         name: str,
         transact: Callable[[Sequence[Job[Any]]], None],
         *,
-        at_once: Callable[[Sequence[Job[Any]]], bool],
+        at_once: Callable[[Sequence[Job[Any]]], bool | Rest],
         max_batch: int,
+        threads: int = 1,
+        alone: bool = False,
+        spread: Callable[[Job[Any]], int] | None = None,
+        order: Callable[[Job[Any]], Any] | None = None,
+        patience: Patience | None = None,
+        long_wait_s: float = LONG_WAIT_S,
     ) -> None:
-        super().__init__(name, transact, threads=1, max_batch=max_batch)
-        self._at_once, self._throttle = at_once, Throttle()
+        super().__init__(
+            name, transact, threads=threads, max_batch=max_batch, spread=spread, order=order
+        )
+        self._at_once, self._throttle = at_once, Throttle(long_wait_s)
+        self._alone, self._patience = alone, patience or Patience()
         self._turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
         self._working = threading.Lock()
         self._pending = 0
@@ -130,7 +148,7 @@ class NearLane(Lane):
 
     def _ending(self, loop: asyncio.AbstractEventLoop, unhurried: bool) -> asyncio.Handle:
         if unhurried:
-            return loop.call_later(UNHURRIED_S, self._end_turn, loop)
+            return loop.call_later(self._patience.seconds, self._end_turn, loop)
         return loop.call_soon(self._end_turn, loop)
 
     def between(self, action: Callable[[], bool]) -> bool:
@@ -160,10 +178,17 @@ class NearLane(Lane):
                 for job in jobs:
                     self._add(job)
                 return
+        done: bool | Rest = True
         try:
-            done = self._work_here(jobs)
+            done = self._work_here(self._in_order(jobs))
         finally:
-            self._working.release()
+            if isinstance(done, bool):
+                self._working.release()
+        if not isinstance(done, bool):
+            threading.Thread(
+                target=self._end, args=(done, jobs), name=f"{self._name}-rest", daemon=True
+            ).start()
+            return
         if not done:
             with self._lock:
                 done = self._closed
@@ -177,6 +202,13 @@ class NearLane(Lane):
                 job.committed()
                 job.deliver()
 
+    def _end(self, rest: Rest, jobs: Sequence[Job[Any]]) -> None:
+        """On a thread of its own; until then whatever comes is the lane's threads'."""
+        try:
+            self._finish(jobs, rest)
+        finally:
+            self._working.release()
+
     def _may_work(self, jobs: Sequence[Job[Any]]) -> bool:
         """Whether the batch runs here; ``_working`` is held then."""
         return (
@@ -186,7 +218,7 @@ class NearLane(Lane):
             and self._working.acquire(blocking=False)
         )
 
-    def _work_here(self, jobs: Sequence[Job[Any]]) -> bool:
+    def _work_here(self, jobs: Sequence[Job[Any]]) -> bool | Rest:
         began, computed = time.perf_counter(), time.thread_time()
         try:
             return self._at_once(jobs)
@@ -209,11 +241,11 @@ class NearLane(Lane):
         self._pending += job.loop is not None
         super()._add(job)
 
-    def _run(self, first: Job[Any]) -> None:
-        batch = self._gather([first], self._max_batch)
+    def _run(self, first: Job[Any], queue: Queue) -> None:
+        batch = self._gather([first], self._max_batch, queue)
         try:
-            with self._working:
-                self._finish(batch)
+            with self._working if self._alone else nullcontext():
+                self._finish(batch, self._transact)
         finally:
             with self._lock:
                 self._pending -= sum(job.loop is not None for job in batch)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from sqlalchemy.engine import Dialect
 
 from .compiled import Cursor, Proof, ProvingSession, Read, Row, Statement
 from .lane import Job
+
+_ROUNDS: Final = 4
+"""Reads that many jobs make one after the other, at most, in as many round trips. What goes on for
+longer, or never asks for the same again, has the server for itself."""
 
 _Known: TypeAlias = dict[object, list[Row]]
 
@@ -52,6 +56,23 @@ class RemoteSession(ProvingSession):
         self._ahead.clear()
         self.proof = proof
 
+    def run_reads(self, jobs: Sequence[Job[Any]]) -> None:
+        """Jobs that write nothing: what they read next is read for all of them at once. Nobody has
+        said what that is, so each runs until it asks for something, and again with the rows."""
+        now = self.now()  # for all: a read that has it in its values is the same one again
+        trials = [_Trial(job, self._cursor, self._dialect, lambda: now) for job in jobs]
+        for _ in range(_ROUNDS if len(jobs) > 1 else 0):
+            trials = [trial for trial in trials if not trial.ends()]
+            if not trials:
+                return
+            wanted = [(trial, read) for trial in trials for read in trial.wanted]
+            found = self._read_all([read for _, read in wanted])
+            for (trial, read), rows in zip(wanted, found, strict=True):
+                trial.learn(read, rows)
+        for trial in trials:
+            if len(jobs) == 1 or not trial.ends():
+                trial.job.run(self)
+
     def run_job(self, job: Job[Any]) -> None:
         self._ahead = self._of_jobs.pop(id(job), {})
         job.run(self)
@@ -87,6 +108,51 @@ class RemoteSession(ProvingSession):
     def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
         """In one round trip."""
         raise NotImplementedError
+
+
+class _Wanted(Exception):
+    """A job cannot go on without the rows of these."""
+
+    def __init__(self, reads: Sequence[Read]) -> None:
+        super().__init__()
+        self.reads = reads
+
+
+class _Trial(RemoteSession):
+    """Runs a job on the rows that are known, and remembers what it asked for beyond them."""
+
+    __slots__ = ("job", "wanted")
+
+    def __init__(
+        self, job: Job[Any], cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]
+    ) -> None:
+        super().__init__(cursor, dialect, now)
+        self.job = job
+        self.wanted: Sequence[Read] = ()
+
+    def ends(self) -> bool:
+        try:
+            self.job.run(self)
+        except _Wanted as wanted:
+            self.wanted = wanted.reads
+            return False
+        return True
+
+    def learn(self, read: Read, rows: list[Row]) -> None:
+        self._ahead[_key(*read)] = rows
+
+    def all(self, statement: Statement, **values: Any) -> list[Row]:
+        # They stay: the job may run once more.
+        found = self._ahead.get(_key(statement, values))
+        return self._rows(statement, values) if found is None else found
+
+    def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        raise _Wanted([(statement, values)])
+
+    def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
+        if reads:
+            raise _Wanted(reads)
+        return []
 
 
 def _key(statement: Statement, values: Mapping[str, Any]) -> object:

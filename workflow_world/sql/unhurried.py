@@ -10,10 +10,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from .lane import Job
+
+T = TypeVar("T")
 
 LEAST_S: Final = 0.002
 MOST_S: Final = 0.1
@@ -21,28 +23,35 @@ _LOOKS: Final = 1.5
 """What comes next has mostly looked at the database once before it writes."""
 
 
-class Unhurried:
-    """Those of one database. Thread-safe."""
+class Patience:
+    """For how long at most an operation in no hurry waits for another one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs: list[Job[Any]] = []
         self._look_s = 0.0
 
     @property
-    def patience_s(self) -> float:
-        """For so long at most an operation waits here."""
+    def seconds(self) -> float:
         return min(LEAST_S + _LOOKS * self._look_s, MOST_S)
 
-    def timed(self, look: Callable[[Sequence[Job[Any]]], None]) -> Callable[..., None]:
+    def timed(self, look: Callable[[Sequence[Job[Any]]], T]) -> Callable[[Sequence[Job[Any]]], T]:
         """The same look at the database; how long it takes decides about patience."""
 
-        def run(jobs: Sequence[Job[Any]]) -> None:
+        def run(jobs: Sequence[Job[Any]]) -> T:
             began = time.monotonic()
-            look(jobs)
+            result = look(jobs)
             self._look_s += (time.monotonic() - began - self._look_s) / 8
+            return result
 
         return run
+
+
+class Unhurried:
+    """Those of one lane. Thread-safe."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._jobs: list[Job[Any]] = []
 
     def add(self, job: Job[Any], overdue: Callable[[], None]) -> None:
         """``overdue`` is called on the running event loop if nobody has taken the job in time."""
@@ -50,7 +59,7 @@ class Unhurried:
             first = self._jobs[0].loop if self._jobs else None
             self._jobs.append(job)
         if first is None or first.is_closed():
-            asyncio.get_running_loop().call_later(self.patience_s, self._call, job, overdue)
+            asyncio.get_running_loop().call_later(self._patience.seconds, self._call, job, overdue)
 
     def take(self) -> list[Job[Any]]:
         """All of them, in the order in which they came."""

@@ -16,7 +16,7 @@ from ..forks import leave_alone
 from ..lane import NO_LOCKS, Lane, Locks, Operation
 from ..server_clock import ServerClock
 from ..tables import tables
-from ..unhurried import Unhurried
+from ..unhurried import Patience, Unhurried
 from .batches import Batches
 from .connections import Connections, engine_on
 from .errors import translated
@@ -71,7 +71,7 @@ class LibsqlDatabase(Database):
         self._connections = Connections(self.location, timeout=self._timeout)
         self._transactions = Transactions(self._connections, self._engine.dialect, self._clock)
         self._batches = batches = Batches(self._transactions)
-        unhurried = Unhurried()
+        patience = Patience()
         self._writes = Lane(
             "workflow-world-writer",
             batches.transact,
@@ -79,11 +79,11 @@ class LibsqlDatabase(Database):
             max_batch=_MAX_BATCH,
             # Those that know what they read come first, so that it is read together.
             order=lambda job: job.locks.order,
-            unhurried=unhurried,
+            unhurried=Unhurried(patience),
         )
         self._reads = Lane(
             "workflow-world-reader",
-            unhurried.timed(batches.look),
+            patience.timed(batches.look),
             threads=_READERS,
             max_batch=1,
         )

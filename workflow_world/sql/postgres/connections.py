@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
@@ -21,13 +21,17 @@ from .arrays import DUMPERS
 from .errors import connect_error, is_lost
 from .location import Location
 from .options import Options
-from .wire import Wire
+from .wire import StillWaiting, Wire
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
+_IDLE: Final = psycopg.pq.TransactionStatus.IDLE
 _WAIT_S: Final = 30.0
 GRACE_S: Final = 5.0
 """How much later than the statement timeout the server's answer to it may come."""
+
+NEAR_S: Final = 0.05
+"""For so long an answer may hold up an event loop, now and then: see ``Throttle``."""
 
 
 class Connector:
@@ -125,11 +129,30 @@ class Waiter:
     def __init__(self, connection: Connection, seconds: float) -> None:
         self._connection, self._seconds = connection, seconds
         self._plain = connection.wait
+        self._is_near = False
         self.wire = Wire(connection)
 
     def __call__(self, waiting: Any, *arguments: Any, **named: Any) -> Any:
-        bounded = _bounded(waiting, self._connection, self._seconds)
-        return self._plain(bounded, *arguments, **named)
+        if self._is_near:
+            return self._plain(_bounded(waiting, NEAR_S, _still_waiting), interval=NEAR_S)
+        return self._plain(_bounded(waiting, self._seconds, self._lost), *arguments, **named)
+
+    @contextlib.contextmanager
+    def near(self) -> Generator[None]:
+        """On an event loop's thread: whatever takes longer than ``NEAR_S`` raises StillWaiting."""
+        self._is_near = True
+        try:
+            yield
+        finally:
+            self._is_near = False
+
+    def _lost(self) -> NoReturn:
+        self._connection.close()
+        raise psycopg.OperationalError(f"no answer within {self._seconds:g} s")
+
+
+def _still_waiting() -> NoReturn:
+    raise StillWaiting
 
 
 def give_up_after(connection: Connection, seconds: float) -> None:
@@ -138,13 +161,19 @@ def give_up_after(connection: Connection, seconds: float) -> None:
     connection.wait = cast("Any", waiter)  # type: ignore[method-assign]
 
 
-def wire_of(connection: Connection) -> Wire:
+def waiter_of(connection: Connection) -> Waiter:
     waiter = connection.wait
     assert isinstance(waiter, Waiter)
-    return waiter.wire
+    return waiter
 
 
-def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[Any, Any, Any]:
+def wire_of(connection: Connection) -> Wire:
+    return waiter_of(connection).wire
+
+
+def _bounded(
+    waiting: Any, seconds: float, too_late: Callable[[], NoReturn]
+) -> Generator[Any, Any, Any]:
     """What psycopg waits for; it is asked again and again while nothing comes."""
     deadline = time.monotonic() + seconds
     try:
@@ -152,9 +181,7 @@ def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > deadline:
-                waiting.close()
-                connection.close()
-                raise psycopg.OperationalError(f"no answer within {seconds:g} s")
+                too_late()
             wanted = waiting.send(ready)
     except StopIteration as end:
         return end.value
@@ -163,6 +190,15 @@ def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[
 def run_sql(connection: Connection, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:
     """One statement of ours without values, or several at once: those cannot be prepared."""
     return connection.execute(sql.encode(), prepare=False)
+
+
+def roll_back(connection: Connection) -> None:
+    """Whatever is open on it. Never raises: a connection that cannot is not used again."""
+    try:
+        if connection.pgconn.transaction_status != _IDLE:
+            run_sql(connection, "ROLLBACK")
+    except (psycopg.Error, StillWaiting):
+        connection.close()
 
 
 def local_timeouts(options: Options) -> str:
@@ -191,11 +227,24 @@ class Pool:
         if not self._free.acquire(timeout=_WAIT_S):
             raise Unreachable(f"Postgres: no connection became free within {_WAIT_S:g} s")
         try:
-            connection = self._take()
-            try:
+            with self._returning(self._idle_one() or self._connect()) as connection:
                 yield connection
-            finally:
-                self._give_back(connection)
+        finally:
+            self._free.release()
+
+    @contextlib.contextmanager
+    def idle(self) -> Generator[Connection | None]:
+        """The same, or None where it would have to be waited for."""
+        if not self._free.acquire(blocking=False):
+            yield None
+            return
+        try:
+            connection = self._idle_one()
+            if connection is None:
+                yield None
+                return
+            with self._returning(connection):
+                yield connection
         finally:
             self._free.release()
 
@@ -214,17 +263,21 @@ class Pool:
         """In a child of the process that connected. Others of its threads were using the rest."""
         leave_alone(self._idle)
 
-    def _take(self) -> Connection:
+    def _idle_one(self) -> Connection | None:
         with self._lock:
             if self._closed:
                 raise WorldClosedError("This World's database is closed")
-            if self._idle:
-                return self._idle.pop()
-        return self._connect()
+            return self._idle.pop() if self._idle else None
+
+    @contextlib.contextmanager
+    def _returning(self, connection: Connection) -> Generator[Connection]:
+        try:
+            yield connection
+        finally:
+            self._give_back(connection)
 
     def _give_back(self, connection: Connection) -> None:
-        idle = psycopg.pq.TransactionStatus.IDLE
-        if connection.closed or connection.pgconn.transaction_status != idle:
+        if connection.closed or connection.pgconn.transaction_status != _IDLE:
             _close(connection)
             return
         with self._lock:

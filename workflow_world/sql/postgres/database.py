@@ -7,7 +7,7 @@ import itertools
 import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.engine import Engine
 
@@ -15,10 +15,11 @@ from ...backend import Capabilities, Presence
 from ...clock import Clock
 from ...ids import new_ulid
 from ..database import Database, NoPresence
-from ..lane import NO_LOCKS, Lane, Locks, Operation
+from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
+from ..near_lane import NearLane
 from ..server_clock import ServerClock
 from ..tables import tables
-from ..unhurried import Unhurried
+from ..unhurried import Patience
 from .connections import Connection, Connector, Pool, run_sql
 from .errors import translated
 from .listener import Listener
@@ -35,19 +36,19 @@ _SCHEMA: Final = """
     SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.oid = to_regclass(%s)
 """
-_MAX_LANES: Final = 2
+_MAX_WRITERS: Final = 2
 _MAX_READERS: Final = 4
 _MAX_BATCH: Final = 256
+_MAX_LOOKS: Final = 16
+_LONG_WAIT_S: Final = 0.004
+"""Of a batch of writes, for two round trips and what the server does for many callers in them."""
+
 _MAX_VALUE: Final = 256 << 20
 """A row that is sent has at most 1 GB, and that of a step has its input, output and last error."""
 
 
 class PostgresDatabase(Database):
-    """A few write lanes, each with one transaction at a time; see ``Database``.
-
-    A run's writes are in one lane, so that they share transactions instead of waiting for each
-    other's locks.
-    """
+    """Whatever is quick happens on the event loop's own thread; see ``Database``."""
 
     concurrent = True
     server_time = True
@@ -87,25 +88,29 @@ class PostgresDatabase(Database):
         )
         writes = Writes(self._pool, self._transactions)
         reads = Reads(self._pool, self.dialect, self._server_clock, options)
-        lanes = max(1, min(_MAX_LANES, options.pool_size // 2))
         readers = min(_MAX_READERS, options.pool_size)
-        unhurried = Unhurried()
-        self._writes = [
-            Lane(
-                f"workflow-world-writer-{number}",
-                writes.transact,
-                threads=1,
-                max_batch=_MAX_BATCH,
-                order=lambda job: job.locks.order,
-                unhurried=unhurried,
-            )
-            for number in range(lanes)
-        ]
-        self._reads = Lane("workflow-world-reader", reads.look, threads=readers, max_batch=16)
-        self._glances = Lane(
-            "workflow-world-glancer", unhurried.timed(reads.glance), threads=readers, max_batch=1
+        patience = Patience()
+        self._writes = NearLane(
+            "workflow-world-writer",
+            writes.transact,
+            at_once=writes.transact_at_once,
+            threads=max(1, min(_MAX_WRITERS, options.pool_size // 2)),
+            max_batch=_MAX_BATCH,
+            spread=Spread(),
+            order=lambda job: job.locks.order,
+            patience=patience,
+            long_wait_s=_LONG_WAIT_S,
         )
-        self._next = itertools.count()
+        self._reads = Lane(
+            "workflow-world-reader", reads.look, threads=readers, max_batch=_MAX_LOOKS
+        )
+        self._glances = NearLane(
+            "workflow-world-glancer",
+            patience.timed(reads.glance),
+            at_once=patience.timed(reads.glance_at_once),
+            threads=readers,
+            max_batch=_MAX_LOOKS,
+        )
         self._listener = (
             Listener(connector.connect, self.hub, origin=origin) if options.notifies else None
         )
@@ -143,14 +148,14 @@ class PostgresDatabase(Database):
         locks: Locks = NO_LOCKS,
         then: Callable[[T], None] | None = None,
     ) -> T:
-        return await self._lane(locks).submit(
+        return await self._writes.submit(
             operation, repeatable=repeatable, unhurried=unhurried, locks=locks, then=then
         )
 
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
     ) -> T:
-        return self._lane(locks).submit_blocking(operation, repeatable=repeatable, locks=locks)
+        return self._writes.submit_blocking(operation, repeatable=repeatable, locks=locks)
 
     async def read(self, operation: Operation[T]) -> T:
         return await self._reads.submit(operation)
@@ -183,15 +188,22 @@ class PostgresDatabase(Database):
     def _close(self) -> None:
         if self._listener is not None:
             self._listener.stop()
-        for lane in (*self._writes, self._reads, self._glances):
+        for lane in (self._writes, self._reads, self._glances):
             lane.close()
         self._pool.close()
         self._engine.dispose()
 
-    def _lane(self, locks: Locks) -> Lane:
-        place = locks.place
-        number = zlib.crc32(place.encode("utf-8", "replace")) if place else next(self._next)
-        return self._writes[number % len(self._writes)]
+
+class Spread:
+    """Has a run's writes done by one thread, so that they share transactions instead of waiting
+    for each other's locks."""
+
+    def __init__(self) -> None:
+        self._next = itertools.count()
+
+    def __call__(self, job: Job[Any]) -> int:
+        place = job.locks.place
+        return zlib.crc32(place.encode("utf-8", "replace")) if place else next(self._next)
 
 
 def _channel(prefix: str, schema: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -11,13 +12,15 @@ from sqlalchemy.engine import Dialect
 
 from ...errors import WorldClosedError
 from ..lane import Job
+from ..near_lane import Rest
 from ..outages import Unreachable
 from ..server_clock import ServerClock
-from .connections import Connection, Pool, local_timeouts, run_sql
+from .connections import Connection, Pool, local_timeouts, roll_back, waiter_of, wire_of
 from .errors import translated
 from .options import Options
 from .session import PostgresSession
 from .sets import Sets
+from .wire import StillWaiting
 from .writes import repeated
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -35,9 +38,44 @@ class Reads:
 
     def look(self, jobs: Sequence[Job[Any]]) -> None:
         """All of them in one transaction; if one fails, each in its own."""
+        self._run(jobs, self._in_transaction)
+
+    def glance(self, jobs: Sequence[Job[Any]]) -> None:
+        """Each of their statements may see an instant of its own."""
+        self._run(jobs, self._glance)
+
+    def glance_at_once(self, jobs: Sequence[Job[Any]]) -> bool | Rest:
+        """``glance`` on an event loop's thread. Returns: False when it failed, or what does it
+        again when the server takes long."""
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._pool.idle())
+            if connection is None:
+                return False
+            try:
+                with waiter_of(connection).near():
+                    self._glance(connection, jobs)
+            except StillWaiting:
+                return partial(self._again, stack.pop_all(), connection)
+            except Exception:
+                return False
+        return True
+
+    def _again(self, held: ExitStack, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
+        """``held`` is the connection: what it is waiting for comes first, and is for nobody."""
+        with held:
+            with suppress(psycopg.Error):
+                wire_of(connection).go_on()
+            roll_back(connection)
+        self.glance(jobs)
+
+    def _run(
+        self,
+        jobs: Sequence[Job[Any]],
+        read: Callable[[Connection, Sequence[Job[Any]]], None],
+    ) -> None:
         try:
             with translated():
-                repeated(lambda connection: self._in_transaction(connection, jobs), self._pool)
+                repeated(lambda connection: read(connection, jobs), self._pool)
         except (Unreachable, WorldClosedError):
             raise
         except Exception as error:
@@ -45,36 +83,25 @@ class Reads:
                 raise
             del error
             for job in jobs:
-                self._alone(job)
+                try:
+                    self._run([job], read)
+                except Exception as failure:
+                    job.error = failure
 
-    def glance(self, jobs: Sequence[Job[Any]]) -> None:
-        """Each is one statement, which is a transaction by itself."""
+    def _glance(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
         if self._pooler:
             # Without a transaction our timeouts would not hold.
-            self.look(jobs)
-            return
-        with translated():
-            for job in jobs:
-                repeated(partial(self._run, job), self._pool)
-
-    def _run(self, job: Job[Any], connection: Connection) -> None:
-        job.run(self._session(connection))
-
-    def _alone(self, job: Job[Any]) -> None:
-        try:
-            self.look([job])
-        except Exception as error:
-            job.error = error
+            self._in_transaction(connection, jobs)
+        else:
+            self._session(connection).run_reads(jobs)
 
     def _in_transaction(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
         session = self._session(connection, self._opening)
         try:
-            for job in jobs:
-                job.run(session)
+            session.run_reads(jobs)
             session.end(["COMMIT"])
         except psycopg.Error:
-            if not connection.closed:
-                run_sql(connection, "ROLLBACK")
+            roll_back(connection)
             raise
 
     def _session(self, connection: Connection, opening: Sequence[bytes] = ()) -> PostgresSession:

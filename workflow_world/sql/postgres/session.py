@@ -90,6 +90,10 @@ class PostgresSession(RemoteSession):
         answers = self._answers([(one.encode(), (), False) for one in statements])
         return answers[-1].status
 
+    def ended(self) -> str:
+        """What ``end`` returns, or raises, after it raised StillWaiting."""
+        return self._wire.go_on()[-1].status
+
     # --- statements ----------------------------------------------------------------------
 
     def run(

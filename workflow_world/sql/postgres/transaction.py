@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from typing import Any, Final
 
 import psycopg
@@ -20,16 +21,19 @@ from ..outages import UNKNOWN_OUTCOME, NotApplied
 from ..server_clock import ServerClock
 from ..tables import Tables
 from .arrays import Texts
-from .connections import Connection, local_timeouts, run_sql
+from .connections import Connection, local_timeouts, roll_back, run_sql
 from .errors import is_lost
 from .options import Options
 from .session import PostgresSession, payload_of, quoted
 from .sets import Sets
+from .wire import StillWaiting
 
 _ASK_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _IN_THE_FUTURE: Final = "22023"
 _APART_LOCK_TIMEOUT_MS: Final = 250
+_NEAR_LOCK_TIMEOUT_MS: Final = 10
+_COMMIT: Final = "COMMIT"
 
 
 class Transactions:
@@ -58,17 +62,20 @@ class Transactions:
             asked.append(local_timeouts(options))
         begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
         self._opening = begin.encode(), ", ".join(asked).encode()
+        asked.append(f"set_config('lock_timeout', '{_NEAR_LOCK_TIMEOUT_MS}', true)")
+        self._near_opening = begin.encode(), ", ".join(asked).encode()
         self._sets = Sets(dialect)
         self.lock_timeout_s = options.lock_timeout_ms / 1000
 
-    def begin(self, connection: Connection, *, careful: bool) -> Transaction:
-        """It begins with the first statement that is sent. ``careful``: see ``PostgresSession``."""
+    def begin(self, connection: Connection, *, careful: bool, near: bool = False) -> Transaction:
+        """It begins with the first statement that is sent. ``careful``: see ``PostgresSession``.
+        ``near``: it waits for a lock for a moment only."""
         transaction = Transaction(self, connection)
         transaction.session = PostgresSession(
             connection,
             self._sets,
             self._clock.now,
-            opening=self._opening,
+            opening=self._near_opening if near else self._opening,
             opened=transaction.opened,
             careful=careful,
         )
@@ -103,24 +110,43 @@ class Transactions:
 
     def commit(self, transaction: Transaction) -> None:
         """Raises: NotApplied, BackendError with code UNKNOWN_OUTCOME, the server's error."""
-        session, connection = transaction.session, transaction.connection
+        last = self._last(transaction)
+        self._learn_outcome(transaction, lambda: transaction.session.end(last))
+
+    def commit_at_once(self, transaction: Transaction) -> Callable[[], None] | None:
+        """``commit`` on an event loop's thread: when what comes of it is not known at once, it
+        returns what finds it out, and raises what ``commit`` does."""
+        last = self._last(transaction)
+        try:
+            outcome = transaction.session.end(last)
+        except StillWaiting:
+            return lambda: self._learn_outcome(transaction, transaction.session.ended)
+        except psycopg.Error as error:
+            return partial(self._learn_outcome, transaction, partial(_again, error))
+        return None if outcome == _COMMIT else partial(_check, outcome)
+
+    def _last(self, transaction: Transaction) -> list[str]:
+        """The statements that end it, after what still waits."""
+        session = transaction.session
         # COMMIT only goes to a transaction whose number is known: see ``_find_out``.
         session.open()
         faults.point("before commit")
-        statements = ["COMMIT"]
-        if session.topics and self._options.notifies:
-            payload = quoted(payload_of(self._origin, session.topics))
-            statements.insert(0, f"NOTIFY {self.channel}, {payload}")
+        if not session.topics or not self._options.notifies:
+            return [_COMMIT]
+        payload = quoted(payload_of(self._origin, session.topics))
+        return [f"NOTIFY {self.channel}, {payload}", _COMMIT]
+
+    def _learn_outcome(self, transaction: Transaction, end: Callable[[], str]) -> None:
+        """``end`` gives the server's answer to the COMMIT."""
         try:
-            outcome = session.end(statements)
+            outcome = end()
         except psycopg.Error as error:
-            if not is_lost(error, connection):
+            if not is_lost(error, transaction.connection):
                 raise  # the server answered, and committed nothing
-            if session.wrote:
+            if transaction.session.wrote:
                 self._find_out(transaction, error)
             return
-        if outcome != "COMMIT":
-            raise BackendError("Postgres: the transaction was undone; nothing was written")
+        _check(outcome)
 
     def _find_out(self, transaction: Transaction, error: psycopg.Error) -> None:
         """The answer to a COMMIT was lost. Returns if the transaction was committed.
@@ -195,13 +221,27 @@ class Transaction:
     def commit(self) -> None:
         self._owner.commit(self)
 
+    def commit_at_once(self) -> Callable[[], None] | None:
+        return self._owner.commit_at_once(self)
+
+    def give_up(self) -> None:
+        """Wait for the answer that is still to come, and undo all. Raises: NotApplied."""
+        with suppress(psycopg.Error):
+            self.session.ended()
+        self.roll_back()
+        raise NotApplied
+
     def roll_back(self) -> None:
-        """Never raises: a connection that cannot is not used again."""
-        try:
-            if not self.connection.closed:
-                self.execute("ROLLBACK")
-        except psycopg.Error:
-            self.connection.close()
+        roll_back(self.connection)
+
+
+def _check(outcome: str) -> None:
+    if outcome != _COMMIT:
+        raise BackendError("Postgres: the transaction was undone; nothing was written")
+
+
+def _again(error: psycopg.Error) -> str:
+    raise error
 
 
 SERVER_TIME: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"

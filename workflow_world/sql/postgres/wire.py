@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -25,6 +26,10 @@ Sql: TypeAlias = tuple[bytes, Sequence[Any], bool]
 _MOST_PREPARED: Final = 400
 _BINARY: Final = 1
 _NAME: Final = re.compile(r"%\(([^)]+)\)s|%%")
+
+
+class StillWaiting(Exception):
+    """The answer takes longer than an event loop may be held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +67,28 @@ class Wire:
     def run(self, statements: Sequence[Sql]) -> list[Answer]:
         """All of them in order; without a transaction that is open they are one by themselves.
 
-        Raises: the error of the first that failed, none of those behind it was run; and
-            psycopg.OperationalError when the connection is lost, which is then closed.
+        Raises: the error of the first that failed, none of those behind it was run;
+            psycopg.OperationalError when the connection is lost, which is then closed; and
+            StillWaiting, after which there is ``go_on``, and else the connection is of no use.
         """
         if not statements:
             return []
         # Before anything is sent: a value that cannot be must not leave half of them under way.
         ready = [self._dumped(*one) for one in statements]
         pgconn = self._connection.pgconn
-        try:
+        with self._giving_up():
             pgconn.enter_pipeline_mode()
             new, places = self._send_all(pgconn, ready)
             pgconn.pipeline_sync()
-            results = self._connection.wait(_exchanged(pgconn))
-            pgconn.exit_pipeline_mode()
-        except BaseException as error:
-            # Nobody knows what is still to come.
-            pgconn.finish()
-            if isinstance(error, psycopg.Error) or not isinstance(error, Exception):
-                raise
-            raise psycopg.OperationalError("the connection was given up") from error
+            self._exchange = _exchanged(pgconn), new, places
+        return self.go_on()
+
+    def go_on(self) -> list[Answer]:
+        """What ``run`` returns, or raises, after it raised StillWaiting."""
+        waiting, new, places = self._exchange
+        with self._giving_up():
+            results = self._connection.wait(waiting)
+            self._connection.pgconn.exit_pipeline_mode()
         for place, key in new.items():
             if results[place].status != pq.ExecStatus.COMMAND_OK:
                 del self._prepared[key]
@@ -89,6 +96,19 @@ class Wire:
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 raise error_from_result(result, self._adapt.encoding)
         return [self._answer(results[place]) for place in places]
+
+    @contextmanager
+    def _giving_up(self) -> Generator[None]:
+        """The connection, for nobody knows what is still to come."""
+        try:
+            yield
+        except StillWaiting:
+            raise
+        except BaseException as error:
+            self._connection.pgconn.finish()
+            if isinstance(error, psycopg.Error) or not isinstance(error, Exception):
+                raise
+            raise psycopg.OperationalError("the connection was given up") from error
 
     def _dumped(self, sql: bytes, values: Sequence[Any], fixed: bool) -> _Sent:
         adapt = self._adapt

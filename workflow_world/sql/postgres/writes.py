@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -12,10 +13,12 @@ import psycopg
 from ... import faults
 from ...errors import WorldClosedError
 from ..lane import Job
+from ..near_lane import Rest
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Retry, Unreachable
-from .connections import Connection, Pool
+from .connections import Connection, Pool, waiter_of
 from .errors import BLOCKED, CONFLICTS, STALE, is_lost, translated
 from .transaction import Transaction, Transactions
+from .wire import StillWaiting
 
 T = TypeVar("T")
 
@@ -81,6 +84,44 @@ class Writes:
                 self._apart(jobs)
             # Outside: what was committed must not run again, whatever fails now.
             faults.point("after commit")
+
+    def transact_at_once(self, jobs: Sequence[Job[Any]]) -> bool | Rest:
+        """One attempt, on an event loop's thread. Returns: False when it failed, and all is undone;
+        or what goes on with it when the server takes long."""
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._pool.idle())
+            if connection is None:
+                return False  # to connect is for a lane's thread
+            transaction = self._transactions.begin(connection, careful=False, near=True)
+            with waiter_of(connection).near():
+                try:
+                    transaction.run(jobs)
+                    find_out = transaction.commit_at_once()
+                except StillWaiting:
+                    find_out = transaction.give_up
+                except Exception:
+                    transaction.roll_back()
+                    return False
+                except BaseException:
+                    transaction.roll_back()
+                    raise
+            if find_out is not None:
+                return partial(self._end, stack.pop_all(), find_out)
+        faults.point("after commit")
+        return True
+
+    def _end(self, held: ExitStack, find_out: Callable[[], None], jobs: Sequence[Job[Any]]) -> None:
+        """``held`` is the connection; what ``find_out`` says was not committed is done again."""
+        with held:
+            try:
+                find_out()
+            except Exception as error:
+                if getattr(error, "code", None) == UNKNOWN_OUTCOME:
+                    raise
+            else:
+                faults.point("after commit")
+                return
+        self.transact(jobs)
 
     def _together(self, jobs: Sequence[Job[Any]]) -> None:
         self._repeat(lambda transaction: transaction.run(jobs))

@@ -118,7 +118,9 @@ class SqliteDatabase(Database):
         name, transact = "workflow-world-writer", self._gated(self.writer.transact)
         if self._lane is not None:
             return self._lane(name, transact, threads=1, max_batch=_MAX_BATCH)
-        return NearLane(name, transact, at_once=self._transact_at_once, max_batch=_MAX_BATCH)
+        return NearLane(
+            name, transact, at_once=self._transact_at_once, max_batch=_MAX_BATCH, alone=True
+        )
 
     def _transact_at_once(self, jobs: Sequence[Job[Any]]) -> bool:
         with self.gate:
