@@ -40,7 +40,7 @@ _MAX_WRITERS: Final = 2
 _MAX_READERS: Final = 4
 _MAX_BATCH: Final = 256
 _MAX_LOOKS: Final = 16
-_LONG_WAIT_S: Final = 0.004
+_LONG_WAIT_S: Final = 0.005
 """Of a batch of writes, for two round trips and what the server does for many callers in them."""
 
 _MAX_VALUE: Final = 256 << 20
