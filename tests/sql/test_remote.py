@@ -31,6 +31,11 @@ class Recording(RemoteSession):
             self.trips.append([name_of(*read) for read in reads])
         return [[self._answer()] for _ in reads]
 
+    def _read_last(self, reads: Sequence[Read]) -> list[list[Row]]:
+        found = self._read_all(reads)
+        self.trips[-1].append("the end")
+        return found
+
     def _rows(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
         self.trips.append([name_of(statement, values)])
         return [self._answer()]
@@ -212,3 +217,24 @@ def test_one_that_is_refused_leaves_the_others_alone() -> None:
     session.run_reads(jobs)
     assert isinstance(jobs[0].error, EntityConflictError)
     assert (jobs[1].error, jobs[1].result) == (None, [(2,)])
+
+
+def test_what_reads_once_is_one_round_trip_with_the_end() -> None:
+    session = Recording()
+    jobs = [looking(head("a")), about("b"), placeless()]
+    assert session.run_reads_once(jobs) == []
+    assert session.trips == [["load run head a", "load run head b", "load step b s", "the end"]]
+    assert [job.result for job in jobs] == [[(1,)], [(2,), (3,)], None]
+
+
+def test_what_reads_on_is_left() -> None:
+    session = Recording()
+    jobs = [looking(head("a")), looking(head("b"), step("b"))]
+    assert session.run_reads_once(jobs) == jobs[1:]
+    assert jobs[0].result == [(1,)]
+
+
+def test_what_reads_nothing_takes_no_round_trip() -> None:
+    session = Recording()
+    assert session.run_reads_once([placeless()]) == []
+    assert session.trips == []

@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy.engine import Dialect, Engine
 
@@ -21,6 +21,9 @@ from .lane import NO_LOCKS, Locks, Operation
 from .tables import Tables
 
 T = TypeVar("T")
+
+FEW_EVENTS: Final = 100
+"""To read so many takes no time worth a thread, and most logs are no longer."""
 
 
 class NoPresence:
@@ -44,6 +47,7 @@ class Database(ABC):
         skips_locked: a claim passes over rows that another transaction has locked.
         server_time: the server's clock says what is due, and not this process's.
         is_near: a ``glance`` of a few statements takes no round trip to anybody.
+        few_events: so many a ``glance`` may read; none where it costs as much as a ``read``.
         max_value: bytes of an event's data or a message's body; None: the server refuses.
     """
 
@@ -51,6 +55,7 @@ class Database(ABC):
     skips_locked = False
     server_time = False
     is_near = False
+    few_events = 0
     max_value: int | None = None
 
     def __init__(self, tables: Tables, *, clock: Clock) -> None:

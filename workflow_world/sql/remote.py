@@ -59,19 +59,29 @@ class RemoteSession(ProvingSession):
     def run_reads(self, jobs: Sequence[Job[Any]]) -> None:
         """Jobs that write nothing: what they read next is read for all of them at once. Nobody has
         said what that is, so each runs until it asks for something, and again with the rows."""
-        now = self.now()  # for all: a read that has it in its values is the same one again
-        trials = [_Trial(job, self._cursor, self._dialect, lambda: now) for job in jobs]
+        trials = self._trials(jobs)
         for _ in range(_ROUNDS if len(jobs) > 1 else 0):
-            trials = [trial for trial in trials if not trial.ends()]
+            trials = _going_on(trials)
             if not trials:
                 return
-            wanted = [(trial, read) for trial in trials for read in trial.wanted]
-            found = self._read_all([read for _, read in wanted])
-            for (trial, read), rows in zip(wanted, found, strict=True):
-                trial.learn(read, rows)
+            _learn(trials, self._read_all)
         for trial in trials:
             if len(jobs) == 1 or not trial.ends():
                 trial.job.run(self)
+
+    def run_reads_once(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """``run_reads``, and the end of the transaction, in one round trip.
+
+        Returns: those that read on, for a transaction of their own.
+        """
+        trials = _going_on(self._trials(jobs))
+        if trials:
+            _learn(trials, self._read_last)
+        return [trial.job for trial in _going_on(trials)]
+
+    def _trials(self, jobs: Sequence[Job[Any]]) -> list[_Trial]:
+        now = self.now()  # for all: a read that has it in its values is the same one again
+        return [_Trial(job, self._cursor, self._dialect, lambda: now) for job in jobs]
 
     def run_job(self, job: Job[Any]) -> None:
         self._ahead = self._of_jobs.pop(id(job), {})
@@ -107,6 +117,10 @@ class RemoteSession(ProvingSession):
 
     def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
         """In one round trip."""
+        raise NotImplementedError
+
+    def _read_last(self, reads: Sequence[Read]) -> list[list[Row]]:
+        """The same, and the end of the transaction."""
         raise NotImplementedError
 
 
@@ -153,6 +167,17 @@ class _Trial(RemoteSession):
         if reads:
             raise _Wanted(reads)
         return []
+
+
+def _going_on(trials: Sequence[_Trial]) -> list[_Trial]:
+    """Those that do not end with what they know."""
+    return [trial for trial in trials if not trial.ends()]
+
+
+def _learn(trials: Sequence[_Trial], read_all: Callable[[Sequence[Read]], list[list[Row]]]) -> None:
+    wanted = [(trial, read) for trial in trials for read in trial.wanted]
+    for (trial, read), rows in zip(wanted, read_all([read for _, read in wanted]), strict=True):
+        trial.learn(read, rows)
 
 
 def _key(statement: Statement, values: Mapping[str, Any]) -> object:

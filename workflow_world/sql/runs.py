@@ -292,9 +292,18 @@ class SqlRunStore:
             rows = await self._database.read(lambda session: session.all(statement))
             return list(map(event_of, rows))
         position, limit = int(after), query.limit
-        known = self._log.known(run_id)
-        read = self._database.glance if known > position else self._database.read
-        return await read(lambda session: self._log.read(session, run_id, position, limit))
+        # Most logs are short, or known but for the end.
+        few = self._database.few_events
+        few = limit if self._log.known(run_id) > position else min(limit, few)
+        if few:
+            found = await self._database.glance(
+                lambda session: self._log.read(session, run_id, position, few)
+            )
+            if len(found) < few or few == limit:
+                return found
+        return await self._database.read(
+            lambda session: self._log.read(session, run_id, position, limit)
+        )
 
     async def list_hooks(self, query: Query) -> Sequence[Hook]:
         statement = lists.list_hooks(self._database.tables, query)

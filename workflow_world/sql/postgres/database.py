@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from ...backend import Capabilities, Presence
 from ...clock import Clock
 from ...ids import new_ulid
-from ..database import Database, NoPresence
+from ..database import FEW_EVENTS, Database, NoPresence
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
 from ..near_lane import NearLane
 from ..server_clock import ServerClock
@@ -52,6 +52,7 @@ class PostgresDatabase(Database):
 
     concurrent = True
     server_time = True
+    few_events = FEW_EVENTS
     max_value = _MAX_VALUE
 
     def __init__(
@@ -161,7 +162,7 @@ class PostgresDatabase(Database):
         return await self._reads.submit(operation)
 
     async def glance(self, operation: Operation[T], *, whole: bool = False) -> T:
-        return await (self._reads if whole else self._glances).submit(operation)
+        return await self._glances.submit(operation)
 
     async def announce(self, free_all: Callable[[], Awaitable[int]]) -> Presence:
         return NoPresence()

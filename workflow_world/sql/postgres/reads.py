@@ -31,9 +31,8 @@ class Reads:
 
     def __init__(self, pool: Pool, dialect: Dialect, clock: ServerClock, options: Options) -> None:
         self._pool, self._sets, self._clock = pool, Sets(dialect), clock
-        self._pooler = options.transaction_pooler
         self._opening = [_BEGIN.encode()]
-        if self._pooler:
+        if options.transaction_pooler:
             self._opening.append(f"SELECT {local_timeouts(options)}".encode())
 
     def look(self, jobs: Sequence[Job[Any]]) -> None:
@@ -41,8 +40,8 @@ class Reads:
         self._run(jobs, self._in_transaction)
 
     def glance(self, jobs: Sequence[Job[Any]]) -> None:
-        """Each of their statements may see an instant of its own."""
-        self._run(jobs, self._glance)
+        """The same for those that mostly read once: in one round trip then."""
+        self._run(jobs, self._in_one_trip)
 
     def glance_at_once(self, jobs: Sequence[Job[Any]]) -> bool | Rest:
         """``glance`` on an event loop's thread. Returns: False when it failed, or what does it
@@ -53,7 +52,7 @@ class Reads:
                 return False
             try:
                 with waiter_of(connection).near():
-                    self._glance(connection, jobs)
+                    self._in_one_trip(connection, jobs)
             except StillWaiting:
                 return partial(self._again, stack.pop_all(), connection)
             except Exception:
@@ -88,15 +87,17 @@ class Reads:
                 except Exception as failure:
                     job.error = failure
 
-    def _glance(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
-        if self._pooler:
-            # Without a transaction our timeouts would not hold.
-            self._in_transaction(connection, jobs)
-        else:
-            self._session(connection).run_reads(jobs)
+    def _in_one_trip(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
+        try:
+            left = self._session(connection).run_reads_once(jobs)
+        except psycopg.Error:
+            roll_back(connection)
+            raise
+        if left:
+            self._in_transaction(connection, left)
 
     def _in_transaction(self, connection: Connection, jobs: Sequence[Job[Any]]) -> None:
-        session = self._session(connection, self._opening)
+        session = self._session(connection)
         try:
             session.run_reads(jobs)
             session.end(["COMMIT"])
@@ -104,5 +105,6 @@ class Reads:
             roll_back(connection)
             raise
 
-    def _session(self, connection: Connection, opening: Sequence[bytes] = ()) -> PostgresSession:
-        return PostgresSession(connection, self._sets, self._clock.now, opening=opening)
+    def _session(self, connection: Connection) -> PostgresSession:
+        now = self._clock.now
+        return PostgresSession(connection, self._sets, now, opening=self._opening)

@@ -139,16 +139,21 @@ class PostgresSession(RemoteSession):
         return self._read_all([(statement, values)])[0]
 
     def _read_all(self, reads: Sequence[Read]) -> list[list[Row]]:
-        if not reads:
-            return []
+        return self._read(reads) if reads else []
+
+    def _read_last(self, reads: Sequence[Read]) -> list[list[Row]]:
+        return self._read(reads, (b"COMMIT", (), False))
+
+    def _read(self, reads: Sequence[Read], *last: Sql) -> list[list[Row]]:
         for statement, _ in reads:
             faults.point(statement.looking)
         reading = Reading(self._sets, reads)
+        before, after = list[Sql](), list[Sql]()
         if any(statement.in_order for statement, _ in reads):
-            _, *answers, _ = self._answers([IN_ORDER, *reading.statements, AS_EVER])
-        else:
-            answers = self._answers(reading.statements)
-        return reading.sorted_out([answer.rows for answer in answers])
+            before, after = [IN_ORDER], [AS_EVER]
+        answers = self._answers([*before, *reading.statements, *after, *last])
+        rows = [answer.rows for answer in answers[len(before) :]]
+        return reading.sorted_out(rows[: len(reading.statements)])
 
     def _answers(self, statements: Sequence[Sql]) -> list[Answer]:
         """The opening, what waits, then the statements, in one round trip.

@@ -16,7 +16,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from ...backend import Capabilities
 from ...clock import Clock
 from ...errors import BackendError, WorldError
-from ..database import Database
+from ..database import FEW_EVENTS, Database
 from ..forks import Gate
 from ..heads import Heads
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
@@ -66,6 +66,7 @@ class SqliteDatabase(Database):
     """One write lane, for SQLite has one writer; see ``Database``."""
 
     is_near = True
+    few_events = FEW_EVENTS
     max_value = _MAX_VALUE
 
     def __init__(
