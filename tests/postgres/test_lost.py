@@ -100,13 +100,21 @@ async def test_a_whole_batch_is_found_out(far: World, proxy: Proxy) -> None:
         assert await log_of(far, f"wrun_{number}") == [("run_created", None)]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.OperationalError("failed to resolve host 'nowhere'"),
+        TimeoutError("the pool of the application's engine is exhausted"),
+    ],
+    ids=["the driver's", "another"],
+)
 async def test_an_outcome_that_nobody_can_be_asked_for_is_unknown(
-    far: World, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    far: World, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """The answer is lost and the name cannot be looked up just then: nothing is written twice."""
+    """The answer is lost and no connection can be made just then: nothing is written twice."""
 
     def fails(**arguments: Any) -> None:
-        raise psycopg.OperationalError("failed to resolve host 'nowhere'")
+        raise error
 
     monkeypatch.setattr(transaction, "_ASK_S", 0.3)
     await create_run(far, "wrun_1")

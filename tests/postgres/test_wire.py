@@ -8,9 +8,15 @@ import psycopg
 import pytest
 from servers import postgres
 
+from workflow_world.sql.postgres import connections
 from workflow_world.sql.postgres import wire as wires
-from workflow_world.sql.postgres.connections import Connection, give_up_after, wire_of
-from workflow_world.sql.postgres.wire import Sql, Wire, numbered
+from workflow_world.sql.postgres.connections import (
+    Connection,
+    give_up_after,
+    waiter_of,
+    wire_of,
+)
+from workflow_world.sql.postgres.wire import Sql, StillWaiting, Wire, numbered
 
 PREPARED = "SELECT count(*) FROM pg_prepared_statements"
 
@@ -125,3 +131,50 @@ def test_names_become_numbers() -> None:
         ("x", "y"),
     )
     assert numbered("a LIKE '%%b' AND c % 2 = 0") == (b"a LIKE '%b' AND c % 2 = 0", ())
+
+
+# --- near an event loop ------------------------------------------------------------------
+
+
+def test_an_answer_that_takes_long_is_still_to_come(
+    wire: Wire, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "NEAR_S", 0.01)
+    slow: Sql = (b"SELECT 7, pg_sleep(0.3)", (), False)
+    with waiter_of(connection).near(), pytest.raises(StillWaiting):
+        wire.run([insert(1), slow, insert(2)])
+    answers = wire.go_on()
+    assert [answer.count for answer in answers] == [1, 1, 1]
+    assert answers[1].rows[0][0] == 7
+    assert count(connection) == 2
+
+
+def test_an_answer_that_keeps_coming_is_bounded_too(
+    wire: Wire, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something always is there to be read."""
+    monkeypatch.setattr(connections, "NEAR_S", 0.01)
+    large: Sql = (b"SELECT repeat('x', 1000) FROM generate_series(1, 200000)", (), False)
+    with waiter_of(connection).near(), pytest.raises(StillWaiting):
+        wire.run([large])
+    (answer,) = wire.go_on()
+    assert len(answer.rows) == 200_000
+
+
+def test_all_of_a_batch_is_bounded_at_once(
+    wire: Wire, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "NEAR_S", 0.2)
+    quick: Sql = (b"SELECT pg_sleep(0.05)", (), False)
+    done = list[int]()
+
+    def run_many() -> None:
+        for number in range(100):
+            wire.run([quick])
+            done.append(number)
+
+    with waiter_of(connection).near(), pytest.raises(StillWaiting):
+        run_many()
+    assert len(done) < 10
+    wire.go_on()
+    assert wire.run([quick])[0].count == 1

@@ -24,6 +24,7 @@ from .lane import (
     Locks,
     Operation,
     Queue,
+    Transact,
     closed,
     outcome_of,
     waited_for,
@@ -40,7 +41,7 @@ MOST_COUNTED_S: Final = 0.012
 """A single wait, such as a checkpoint's, is not yet a slow disk."""
 LONGEST_PAUSE: Final = 256
 
-Rest: TypeAlias = Callable[[Sequence[Job[Any]]], None]
+Rest: TypeAlias = Transact
 """Ends a batch of which only the end takes long."""
 
 
@@ -173,37 +174,47 @@ class NearLane(Lane):
             turn = self._turns.pop(loop, None)
             if turn is None:
                 return  # ``close`` has taken it
-            jobs = turn.jobs
+            jobs = self._in_order(turn.jobs)
             if not self._may_work(jobs):
                 for job in jobs:
                     self._add(job)
                 return
-        done: bool | Rest = True
+        rest: Rest | None = None
         try:
-            done = self._work_here(self._in_order(jobs))
+            done = self._work_here(jobs)
+            if not isinstance(done, bool):
+                rest = done
+            elif not done:
+                rest = self._left(jobs)
         finally:
-            if isinstance(done, bool):
+            if rest is None:
                 self._working.release()
-        if not isinstance(done, bool):
-            threading.Thread(
-                target=self._end, args=(done, jobs), name=f"{self._name}-rest", daemon=True
-            ).start()
-            return
-        if not done:
-            with self._lock:
-                done = self._closed
-                for job in jobs:
-                    if done:
-                        job.error = closed()
-                    else:
-                        self._add(job)
-        if done:
+        if rest is not None:
+            self._end_elsewhere(rest, jobs)
+        elif done:
             for job in jobs:
                 job.committed()
                 job.deliver()
 
+    def _left(self, jobs: Sequence[Job[Any]]) -> Rest | None:
+        """Leave them to the lane's threads, or to another one when those have ended."""
+        with self._lock:
+            if self._closed:
+                return self._transact
+            for job in jobs:
+                self._add(job)
+        return None
+
+    def _end_elsewhere(self, rest: Rest, jobs: Sequence[Job[Any]]) -> None:
+        """On a thread of its own; until it ends whatever comes is the lane's threads'."""
+        name = f"{self._name}-rest"
+        thread = threading.Thread(target=self._end, args=(rest, jobs), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads are to be had
+            self._end(rest, jobs)
+
     def _end(self, rest: Rest, jobs: Sequence[Job[Any]]) -> None:
-        """On a thread of its own; until then whatever comes is the lane's threads'."""
         try:
             self._finish(jobs, rest)
         finally:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, ClassVar, Final, TypeAlias
 
 from sqlalchemy.engine import Dialect
 
-from .compiled import Cursor, Proof, ProvingSession, Read, Row, Statement
+from .compiled import Cursor, Proof, ProvingSession, Read, Row, Session, Statement
 from .lane import Job
 
 _ROUNDS: Final = 4
@@ -81,7 +81,7 @@ class RemoteSession(ProvingSession):
 
     def _trials(self, jobs: Sequence[Job[Any]]) -> list[_Trial]:
         now = self.now()  # for all: a read that has it in its values is the same one again
-        return [_Trial(job, self._cursor, self._dialect, lambda: now) for job in jobs]
+        return [_Trial(job, self, self._cursor, self._dialect, lambda: now) for job in jobs]
 
     def run_job(self, job: Job[Any]) -> None:
         self._ahead = self._of_jobs.pop(id(job), {})
@@ -135,13 +135,18 @@ class _Wanted(Exception):
 class _Trial(RemoteSession):
     """Runs a job on the rows that are known, and remembers what it asked for beyond them."""
 
-    __slots__ = ("job", "wanted")
+    __slots__ = ("_session", "job", "wanted")
 
     def __init__(
-        self, job: Job[Any], cursor: Cursor, dialect: Dialect, now: Callable[[], datetime]
+        self,
+        job: Job[Any],
+        session: Session,
+        cursor: Cursor,
+        dialect: Dialect,
+        now: Callable[[], datetime],
     ) -> None:
         super().__init__(cursor, dialect, now)
-        self.job = job
+        self.job, self._session = job, session
         self.wanted: Sequence[Read] = ()
 
     def ends(self) -> bool:
@@ -151,6 +156,9 @@ class _Trial(RemoteSession):
             self.wanted = wanted.reads
             return False
         return True
+
+    def listed(self, values: Iterable[str]) -> Any:
+        return self._session.listed(values)
 
     def learn(self, read: Read, rows: list[Row]) -> None:
         self._ahead[_key(*read)] = rows

@@ -293,9 +293,9 @@ class SqlRunStore:
             return list(map(event_of, rows))
         position, limit = int(after), query.limit
         # Most logs are short, or known but for the end.
-        few = self._database.few_events
-        few = limit if self._log.known(run_id) > position else min(limit, few)
-        if few:
+        known, few = max(self._log.known(run_id) - position, 0), self._database.few_events
+        if few or known:
+            few = min(limit, known + few) if few else limit
             found = await self._database.glance(
                 lambda session: self._log.read(session, run_id, position, few)
             )

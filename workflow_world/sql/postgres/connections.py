@@ -6,10 +6,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import psycopg
 from psycopg.types.numeric import Int8Dumper
+from psycopg.waiting import wait
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
@@ -31,7 +32,7 @@ GRACE_S: Final = 5.0
 """How much later than the statement timeout the server's answer to it may come."""
 
 NEAR_S: Final = 0.05
-"""For so long an answer may hold up an event loop, now and then: see ``Throttle``."""
+"""For so long a batch may hold up an event loop, now and then: see ``Throttle``."""
 
 
 class Connector:
@@ -129,30 +130,25 @@ class Waiter:
     def __init__(self, connection: Connection, seconds: float) -> None:
         self._connection, self._seconds = connection, seconds
         self._plain = connection.wait
-        self._is_near = False
+        self._until: float | None = None
         self.wire = Wire(connection)
 
     def __call__(self, waiting: Any, *arguments: Any, **named: Any) -> Any:
-        if self._is_near:
-            return self._plain(_bounded(waiting, NEAR_S, _still_waiting), interval=NEAR_S)
-        return self._plain(_bounded(waiting, self._seconds, self._lost), *arguments, **named)
+        if self._until is None:
+            bounded = _bounded(waiting, self._connection, self._seconds)
+            return self._plain(bounded, *arguments, **named)
+        # Not by psycopg's own: when it is interrupted, it waits for the server once more.
+        left = max(self._until - time.monotonic(), 0.001)
+        return wait(_ended_by(waiting, self._until), self._connection.pgconn.socket, left)
 
     @contextlib.contextmanager
     def near(self) -> Generator[None]:
-        """On an event loop's thread: whatever takes longer than ``NEAR_S`` raises StillWaiting."""
-        self._is_near = True
+        """On an event loop's thread: what is not done after ``NEAR_S`` raises StillWaiting."""
+        self._until = time.monotonic() + NEAR_S
         try:
             yield
         finally:
-            self._is_near = False
-
-    def _lost(self) -> NoReturn:
-        self._connection.close()
-        raise psycopg.OperationalError(f"no answer within {self._seconds:g} s")
-
-
-def _still_waiting() -> NoReturn:
-    raise StillWaiting
+            self._until = None
 
 
 def give_up_after(connection: Connection, seconds: float) -> None:
@@ -171,9 +167,7 @@ def wire_of(connection: Connection) -> Wire:
     return waiter_of(connection).wire
 
 
-def _bounded(
-    waiting: Any, seconds: float, too_late: Callable[[], NoReturn]
-) -> Generator[Any, Any, Any]:
+def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[Any, Any, Any]:
     """What psycopg waits for; it is asked again and again while nothing comes."""
     deadline = time.monotonic() + seconds
     try:
@@ -181,10 +175,23 @@ def _bounded(
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > deadline:
-                too_late()
+                waiting.close()
+                connection.close()
+                raise psycopg.OperationalError(f"no answer within {seconds:g} s")
             wanted = waiting.send(ready)
     except StopIteration as end:
         return end.value
+
+
+def _ended_by(waiting: Any, until: float) -> Generator[Any, Any, Any]:
+    """The same up to a time, whatever comes; another may go on with it then."""
+    try:
+        wanted = next(waiting)
+        while time.monotonic() < until:
+            wanted = waiting.send((yield wanted))
+    except StopIteration as end:
+        return end.value
+    raise StillWaiting
 
 
 def run_sql(connection: Connection, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:

@@ -115,15 +115,21 @@ class Transactions:
 
     def commit_at_once(self, transaction: Transaction) -> Callable[[], None] | None:
         """``commit`` on an event loop's thread: when what comes of it is not known at once, it
-        returns what finds it out, and raises what ``commit`` does."""
+        returns what finds it out, and raises what ``commit`` does.
+
+        Raises: where nothing was committed.
+        """
         last = self._last(transaction)
         try:
             outcome = transaction.session.end(last)
         except StillWaiting:
             return lambda: self._learn_outcome(transaction, transaction.session.ended)
         except psycopg.Error as error:
+            if not is_lost(error, transaction.connection):
+                raise  # the server answered, and committed nothing
             return partial(self._learn_outcome, transaction, partial(_again, error))
-        return None if outcome == _COMMIT else partial(_check, outcome)
+        _check(outcome)
+        return None
 
     def _last(self, transaction: Transaction) -> list[str]:
         """The statements that end it, after what still waits."""
@@ -165,7 +171,9 @@ class Transactions:
                         return
                     if state != "in progress":
                         break
-            except (BackendError, psycopg.Error):
+            except NotApplied:
+                raise
+            except Exception:  # noqa: S110
                 pass  # also what would be for good: it says nothing of the COMMIT
             time.sleep(_PAUSE_S)
         raise BackendError(

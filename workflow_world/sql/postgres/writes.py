@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from ... import faults
-from ...errors import WorldClosedError
+from ...errors import BackendError, WorldClosedError
 from ..lane import Job
 from ..near_lane import Rest
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Retry, Unreachable
@@ -106,18 +106,25 @@ class Writes:
                     transaction.roll_back()
                     raise
             if find_out is not None:
-                return partial(self._end, stack.pop_all(), find_out)
+                return partial(self._end, stack.pop_all(), transaction, find_out)
         faults.point("after commit")
         return True
 
-    def _end(self, held: ExitStack, find_out: Callable[[], None], jobs: Sequence[Job[Any]]) -> None:
+    def _end(
+        self,
+        held: ExitStack,
+        transaction: Transaction,
+        find_out: Callable[[], None],
+        jobs: Sequence[Job[Any]],
+    ) -> None:
         """``held`` is the connection; what ``find_out`` says was not committed is done again."""
         with held:
             try:
                 find_out()
-            except Exception as error:
+            except (NotApplied, psycopg.Error, BackendError) as error:
                 if getattr(error, "code", None) == UNKNOWN_OUTCOME:
                     raise
+                transaction.roll_back()
             else:
                 faults.point("after commit")
                 return
