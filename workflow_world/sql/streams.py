@@ -209,7 +209,7 @@ class SqlChunkStore:
         )
         for row in rows:
             checked(f"A row of stream_chunks with run_id {run_id!r}", row, str)
-        return sorted(row[0] for row in rows)  # rows that were read with others' are in no order
+        return [row[0] for row in rows]
 
     def _about(self, run_id: str, name: str, sender: Lease | None) -> Locks:
         tail: Read = (self._statements.tail, {"run_id": run_id, "stream_name": name})

@@ -18,6 +18,7 @@ Values: TypeAlias = Mapping[str, Any] | tuple[Any, ...]
 
 _IF_NONE: Final = " ON CONFLICT DO NOTHING"
 _LIMIT: Final = "row_limit"
+_ORDERED: Final = "ORDER BY"
 MOST_BYTES: Final = 1 << 20
 """Beyond that a write travels by itself: what it costs is its size, and not its statement."""
 
@@ -78,8 +79,8 @@ class Sets:
         return [self.one(statement, values, bold=bold) for values in rows]
 
     def reads(self, statement: Statement, reads: Sequence[Mapping[str, Any]]) -> Sql | None:
-        """All of them at once: in front of each row is its read's number, from 1 up, and those of
-        one are in no order. None: that cannot be."""
+        """All of them at once: in front of each row is its read's number, from 1 up. None: that
+        cannot be."""
         many = self._of_many(statement, bold=False)
         if many is None:
             return None
@@ -119,6 +120,8 @@ class Sets:
         elif isinstance(element, Update):
             changes, where = text.split(" WHERE ", 1)
             text = f"{changes} {rows} AS k({listed}) WHERE {where}"
+        elif _ORDERED in sql:
+            return None  # the rows of several would be in no order
         else:
             text = (
                 f"SELECT k.number, x.* {rows} WITH ORDINALITY"
