@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import pytest
 from servers import postgres
@@ -15,6 +16,7 @@ from workflow_world.sql import SqlBackend, migrate, open_backend
 from workflow_world.sql.database import Database
 
 from .helpers import Child
+from .proxy import Proxy
 
 MakeWorld: TypeAlias = Callable[..., World]
 Spawn: TypeAlias = Callable[..., Child]
@@ -69,6 +71,20 @@ def name(server: postgres.Server, template: str) -> Iterator[str]:
 @pytest.fixture
 def url(server: postgres.Server, name: str) -> str:
     return server.url(name)
+
+
+@pytest.fixture
+def proxy(server: postgres.Server) -> Iterator[Proxy]:
+    with Proxy(urlsplit(server.url()).port or 5432) as found:
+        yield found
+
+
+@pytest.fixture
+def far_url(url: str, proxy: Proxy) -> str:
+    """The same database behind the proxy."""
+    parts = urlsplit(url)
+    netloc = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
+    return parts._replace(netloc=netloc).geturl()
 
 
 @pytest.fixture

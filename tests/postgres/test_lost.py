@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -26,17 +25,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(urlsplit(server.url()).port or 5432) as found:
-        yield found
-
-
-@pytest.fixture
-async def far(make_world: MakeWorld, server: Server, name: str, proxy: Proxy) -> World:
+async def far(make_world: MakeWorld, far_url: str) -> World:
     """A World behind the proxy."""
-    parts = urlsplit(server.url(name))
-    netloc = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
-    world = make_world(parts._replace(netloc=netloc).geturl())
+    world = make_world(far_url)
     await world.backend.open()
     return world
 
@@ -151,13 +142,11 @@ async def test_all_connections_are_cut(far: World, proxy: Proxy, end: str) -> No
 
 
 async def test_a_server_that_falls_silent(
-    make_world: MakeWorld, proxy: Proxy, server: Server, name: str, monkeypatch: Any
+    make_world: MakeWorld, proxy: Proxy, far_url: str, monkeypatch: Any
 ) -> None:
     """Nothing is answered and nothing is closed: neither a write nor a read waits for ever."""
     monkeypatch.setattr(connections, "GRACE_S", 0.2)
-    parts = urlsplit(server.url(name))
-    netloc = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
-    world = make_world(parts._replace(netloc=netloc).geturl(), statement_timeout_ms=300)
+    world = make_world(far_url, statement_timeout_ms=300)
     await create_run(world, "wrun_1")
     for number in range(2):
         proxy.half_open()

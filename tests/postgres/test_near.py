@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -58,17 +57,9 @@ def always_near(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with Proxy(urlsplit(server.url()).port or 5432) as found:
-        yield found
-
-
-@pytest.fixture
-async def far(make_world: MakeWorld, server: Server, name: str, proxy: Proxy) -> World:
+async def far(make_world: MakeWorld, far_url: str) -> World:
     """A World behind the proxy, with a run."""
-    parts = urlsplit(server.url(name))
-    netloc = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
-    world = make_world(parts._replace(netloc=netloc).geturl())
+    world = make_world(far_url)
     await create_run(world, "wrun_1")
     await world.runs.get("wrun_1")
     await rest(world)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from sqlalchemy.engine import Dialect
 
-from .compiled import Cursor, Proof, ProvingSession, Read, Row, Session, Statement
+from .compiled import Cursor, Proof, ProvingSession, Read, Row, Statement
 from .lane import Job
 
 _ROUNDS: Final = 4
@@ -81,7 +81,7 @@ class RemoteSession(ProvingSession):
 
     def _trials(self, jobs: Sequence[Job[Any]]) -> list[_Trial]:
         now = self.now()  # for all: a read that has it in its values is the same one again
-        return [_Trial(job, self, self._cursor, self._dialect, lambda: now) for job in jobs]
+        return [_Trial(job, self, lambda: now) for job in jobs]
 
     def run_job(self, job: Job[Any]) -> None:
         self._ahead = self._of_jobs.pop(id(job), {})
@@ -137,15 +137,8 @@ class _Trial(RemoteSession):
 
     __slots__ = ("_session", "job", "wanted")
 
-    def __init__(
-        self,
-        job: Job[Any],
-        session: Session,
-        cursor: Cursor,
-        dialect: Dialect,
-        now: Callable[[], datetime],
-    ) -> None:
-        super().__init__(cursor, dialect, now)
+    def __init__(self, job: Job[Any], session: RemoteSession, now: Callable[[], datetime]) -> None:
+        super().__init__(session._cursor, session._dialect, now)
         self.job, self._session = job, session
         self.wanted: Sequence[Read] = ()
 
