@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -33,13 +34,16 @@ def resident_kib() -> int:
     return int(line.split()[1])
 
 
+def threads() -> Counter[str]:
+    """Ours, not the event loop's own, of which it makes some more over time."""
+    return Counter(one.name for one in threading.enumerate() if one.name.startswith(OURS))
+
+
 def counts() -> dict[str, int]:
     gc.collect()
     folder = Path("/proc/self/fd")
     return {
         "descriptors": len(os.listdir(folder)) if folder.exists() else 0,
-        # Not the event loop's own, of which it makes some more over time.
-        "threads": len([one for one in threading.enumerate() if one.name.startswith(OURS)]),
         "tasks": len(asyncio.all_tasks()),
     }
 
@@ -109,6 +113,8 @@ async def test_runs_and_reads_leave_nothing_behind(url: str, make_world: MakeWor
         await work(world, WARM_UP + number * share, share, READS // ROUNDS)
         await settled(tasks)
         assert counts() == before
+        # Each is made when it is first wanted, with a name of its own, and then kept.
+        assert set(threads().values()) == {1}
     grown = len(gc.get_objects()) - objects
     print(f"{memory} KiB after warm-up, {resident_kib()} KiB in the end, {grown} objects more")  # noqa: T201
     if LONG:
@@ -137,4 +143,4 @@ async def test_worlds_that_open_and_close_leave_nothing_behind(
     before = counts()
     for _ in range(500 if LONG else 8):
         await once()
-    assert counts() == before
+    assert (counts(), threads()) == (before, Counter())
