@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import sqlite3
@@ -238,16 +239,28 @@ class SqliteDatabase(Database):
         """It runs on the caller's thread, for a hop to another one costs more than the statement
         (measured: 170 against 40 microseconds). If SQLite would have to wait, it does hop.
         """
-        if self._glance.acquire(blocking=False):
-            try:
-                if self._is_open:
-                    with self.gate, translated():
-                        return self._glance_at(operation, whole)
-            except BackendError:
-                pass  # the read lane tells what is wrong, or waits
-            finally:
-                self._glance.release()
-        return await self.read(operation)
+        found = self._glanced(operation, whole)
+        if found is None:
+            return await self.read(operation)
+        # Whoever polls must not hold up the event loop. And handlers that begin in one turn all
+        # look before the first of them computes: a replay empties the processor's caches, and
+        # then the same takes twice as long (measured: 100 runs at once are 5 % faster this way).
+        await asyncio.sleep(0)
+        return found[0]
+
+    def _glanced(self, operation: Operation[T], whole: bool) -> tuple[T] | None:
+        """None: it was not possible at once."""
+        if not self._glance.acquire(blocking=False):
+            return None
+        try:
+            if self._is_open:
+                with self.gate, translated():
+                    return (self._glance_at(operation, whole),)
+        except BackendError:
+            pass  # the read lane tells what is wrong, or waits
+        finally:
+            self._glance.release()
+        return None
 
     def _glance_at(self, operation: Operation[T], whole: bool) -> T:
         cursor = self._glance_cursor()
