@@ -6,12 +6,12 @@ import asyncio
 import gc
 import os
 import threading
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from workflow_world import World
+from workflow_world.sql.lane import Lane
 
 from .conftest import MakeWorld
 from .helpers import FLOW, FLOWS, LONG, event, not_on_libsql
@@ -34,9 +34,9 @@ def resident_kib() -> int:
     return int(line.split()[1])
 
 
-def threads() -> Counter[str]:
+def threads() -> list[str]:
     """Ours, not the event loop's own, of which it makes some more over time."""
-    return Counter(one.name for one in threading.enumerate() if one.name.startswith(OURS))
+    return [one.name for one in threading.enumerate() if one.name.startswith(OURS)]
 
 
 def counts() -> dict[str, int]:
@@ -44,14 +44,27 @@ def counts() -> dict[str, int]:
     folder = Path("/proc/self/fd")
     return {
         "descriptors": len(os.listdir(folder)) if folder.exists() else 0,
+        "threads": len(threads()),
         "tasks": len(asyncio.all_tasks()),
     }
 
 
+def start_lanes(world: World) -> None:
+    """Have each make its threads, which it else does when it first needs them."""
+    for one in vars(world.backend.database).values():
+        if isinstance(one, Lane):
+            one.touch()
+
+
 async def settled(tasks: int) -> None:
-    """A delivery ends a moment after its run: it still has to be settled."""
+    """A delivery ends a moment after its run: it still has to be settled. And a thread that has
+    ended a batch in place of the event loop's ends a moment after its callers have their answer."""
+
+    def is_busy() -> bool:
+        return len(asyncio.all_tasks()) > tasks or any(name.endswith("-rest") for name in threads())
+
     async with asyncio.timeout(30):
-        while len(asyncio.all_tasks()) > tasks:  # noqa: ASYNC110  # nobody tells
+        while is_busy():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.01)
 
 
@@ -106,6 +119,7 @@ async def test_runs_and_reads_leave_nothing_behind(url: str, make_world: MakeWor
     await world.start()
     tasks = len(asyncio.all_tasks())
     share = RUNS // ROUNDS
+    start_lanes(world)
     await work(world, 0, WARM_UP, READS // 2)  # connections are made when several are wanted
     await settled(tasks)
     before, objects, memory = counts(), len(gc.get_objects()), resident_kib()
@@ -113,8 +127,6 @@ async def test_runs_and_reads_leave_nothing_behind(url: str, make_world: MakeWor
         await work(world, WARM_UP + number * share, share, READS // ROUNDS)
         await settled(tasks)
         assert counts() == before
-        # Each is made when it is first wanted, with a name of its own, and then kept.
-        assert set(threads().values()) == {1}
     grown = len(gc.get_objects()) - objects
     print(f"{memory} KiB after warm-up, {resident_kib()} KiB in the end, {grown} objects more")  # noqa: T201
     if LONG:
@@ -143,4 +155,4 @@ async def test_worlds_that_open_and_close_leave_nothing_behind(
     before = counts()
     for _ in range(500 if LONG else 8):
         await once()
-    assert (counts(), threads()) == (before, Counter())
+    assert counts() == before
