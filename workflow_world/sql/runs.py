@@ -295,11 +295,11 @@ class SqlRunStore:
         # Most logs are short, or known but for the end.
         known, few = max(self._log.known(run_id) - position, 0), self._database.few_events
         if few or known:
-            few = min(limit, known + few) if few else limit
+            most = min(limit, known + few) if few else limit
             found = await self._database.glance(
-                lambda session: self._log.read(session, run_id, position, few)
+                lambda session: self._log.read(session, run_id, position, most)
             )
-            if len(found) < few or few == limit:
+            if len(found) < most or most == limit:
                 return found
         return await self._database.read(
             lambda session: self._log.read(session, run_id, position, limit)
