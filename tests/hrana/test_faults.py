@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import logging
+import socket
+import struct
+import threading
 
 import pytest
 from servers.sqld import Sqld, free_port
@@ -149,6 +152,30 @@ def test_nobody_listens(connect: Connect) -> None:
 def test_an_unknown_host(connect: Connect) -> None:
     with pytest.raises(hrana.OperationalError, match="cannot be reached"):
         connect("libsql://nowhere.invalid", connect_timeout=5).execute("SELECT 1")
+
+
+@pytest.mark.parametrize("resets", [True, False], ids=["reset", "closed"])
+def test_a_server_that_hangs_up_on_plain_http(connect: Connect, resets: bool) -> None:
+    """As one that speaks TLS does; whether it resets depends on what it had read by then."""
+
+    def hang_up() -> None:
+        end, _ = listener.accept()
+        with end:
+            while not end.recv(65536, socket.MSG_PEEK).endswith(b"}"):
+                pass  # the whole request has to be there
+            if resets:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                end.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            with pytest.raises(hrana.OperationalError, match="https://"):
+                connect(f"http://127.0.0.1:{listener.getsockname()[1]}").execute("SELECT 1")
+        finally:
+            thread.join()
 
 
 def test_a_server_that_is_none(connect: Connect, proxy: Proxy) -> None:

@@ -23,6 +23,7 @@ _IDLE_S: Final = 50.0
 """A socket that was idle for longer is not used again: many proxies cut them after 60 s."""
 
 _SHOWN: Final = 300
+_HUNG_UP: Final = (httpx.ReadError, httpx.WriteError)
 _NEVER_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -96,7 +97,7 @@ class Transport:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             text = self._safe(str(error)) or type(error).__name__
             raise Failure(
-                f"{self._host} cannot be reached: {text}{self._hint(text)}",
+                f"{self._host} cannot be reached: {text}{self._hint(error, text)}",
                 maybe=not isinstance(error, _NEVER_SENT),
             ) from None
         self._has_answered = True
@@ -174,14 +175,16 @@ class Transport:
             )
         return cast("Json", found)
 
-    def _hint(self, text: str) -> str:
+    def _hint(self, error: Exception, text: str) -> str:
         upper = text.upper()
         if "WRONG_VERSION_NUMBER" in upper or "RECORD_LAYER" in upper:
             return " (it does not speak TLS on this port: http://, or libsql:// with tls=0)"
         if "CERTIFICATE_VERIFY_FAILED" in upper and ("ISSUER" in upper or "SIGNED" in upper):
             return " (a private CA is named by SSL_CERT_FILE)"
+        # A server that closes the connection with something of ours unread resets it.
+        hung_up = isinstance(error, _HUNG_UP) or text.startswith("Server disconnected")
         is_plain = self.location.base.startswith("http:")
-        if is_plain and not self._has_answered and text.startswith("Server disconnected"):
+        if is_plain and not self._has_answered and hung_up:
             return " (it may speak TLS on this port: https://, or libsql:// without tls=0)"
         return ""
 
