@@ -15,6 +15,7 @@ from servers.postgres import Server
 
 from workflow_world import World, faults
 from workflow_world.errors import BackendError
+from workflow_world.sql.near_lane import Throttle
 
 from .conftest import MakeWorld
 from .helpers import create_run, event, eventually, log_of
@@ -54,9 +55,13 @@ def rivals(server: Server, name: str) -> Iterator[list[Rival]]:
 
 
 @pytest.fixture
-async def world(make_world: MakeWorld, server: Server, name: str) -> World:
-    """One with a single lane, so that what comes together is one batch. A deadlock is looked for
-    late, when there is one in any case."""
+async def world(
+    make_world: MakeWorld, server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    """One with a single lane, which works on its thread as behind a slow server, so that what
+    comes together while it is held up is one batch. A deadlock is looked for late, when there is
+    one in any case."""
+    monkeypatch.setattr(Throttle, "allows", lambda throttle: False)
     server.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '4s'")
     world = make_world(pool_size=2)
     await world.backend.open()
