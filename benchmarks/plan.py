@@ -33,12 +33,16 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Runs of the real SDK: how many steps in each, how many at once, by how many processes."""
+    """Runs of the real SDK: how many steps in each, how many at once, by how many processes.
+
+    ``shares``: their replays share one sandbox of the SDK's, which imports nothing again.
+    """
 
     steps: int
     runs: int = 1
     fan_out: bool = False
     workers: int = 1
+    shares: bool = False
 
     def capped(self, most: int) -> Flow:
         return replace(self, steps=min(self.steps, most), runs=min(self.runs, most))
@@ -126,9 +130,14 @@ def _cost(
 
 
 def _sdk(
-    name: str, title: str, flow: Flow, times_floor: float, *more: Target, filled: bool = False
+    name: str,
+    title: str,
+    flow: Flow,
+    times_floor: float | None,
+    *more: Target,
+    filled: bool = False,
 ) -> Workload:
-    targets = (Target(times_floor, "floor"), *more)
+    targets = more if times_floor is None else (Target(times_floor, "floor"), *more)
     return Workload(name, (_cost(name, title, *targets, unit="s", filled=filled),), flow)
 
 
@@ -288,6 +297,18 @@ _SDK_LEVEL: tuple[Workload, ...] = (
             0.7,
         )
         for n in (100, 300)
+    ),
+    _sdk(
+        "sequential_50_shared",
+        "50 steps in sequence, a shared sandbox",
+        Flow(50, shares=True),
+        None,
+    ),
+    _sdk(
+        "concurrent_100_shared",
+        "100 concurrent 3-step runs, a shared sandbox",
+        Flow(3, runs=100, shares=True),
+        None,
     ),
 )
 WORKLOADS = (*_WORLD_LEVEL, *_SDK_LEVEL)

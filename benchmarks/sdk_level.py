@@ -90,6 +90,7 @@ async def serving(
         options |= {**database_options(directory), **(more or {})}
         world = workflow_world.install(database_url(directory), **options)
         from . import flows as flows
+        from . import flows_shared as flows_shared
 
         async with world:
             yield w.get_world()
@@ -113,6 +114,7 @@ async def serving(
 
         w.set_world(FloorWorld())
     from . import flows as flows
+    from . import flows_shared as flows_shared
 
     yield w.get_world()
     await w.get_world().aclose()
@@ -165,9 +167,12 @@ async def _with_second(
 async def _timed(ends: Ends, flow: Flow) -> float:
     from vercel.workflow import start
 
-    from . import flows
+    from . import flows, flows_shared
 
-    workflow = flows.fanned_out if flow.fan_out else flows.in_sequence
+    if flow.shares:
+        workflow = flows_shared.in_sequence
+    else:
+        workflow = flows.fanned_out if flow.fan_out else flows.in_sequence
     settle()
     ends.expect(flow.runs)
     began = time.perf_counter()

@@ -20,6 +20,7 @@ FLOWS = (
     "namespaces",
     "attributes",
     "nested",
+    "sharing",
     "own_costs",
     "own_install",
     "own_lost_lease",
