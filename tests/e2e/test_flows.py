@@ -21,6 +21,7 @@ FLOWS = (
     "attributes",
     "nested",
     "sharing",
+    "own_awaiting",
     "own_costs",
     "own_install",
     "own_lost_lease",

@@ -20,6 +20,7 @@ from ..world import World
 from .cache import EventCache
 from .errors import BORDER
 from .models import from_event, stamped, to_event, to_hook, to_run, to_step
+from .waiting import patient
 
 R = TypeVar("R")
 M = TypeVar("M")
@@ -84,7 +85,9 @@ class SdkWorld(w.World):
         self, queue_name_prefix: w.QueuePrefix, handler: w.QueueHandler
     ) -> w.HTTPHandler:
         with BORDER:
-            answer = self.world.create_queue_handler(queue_name_prefix, handler)
+            answer = self.world.create_queue_handler(
+                queue_name_prefix, patient(self.world, handler)
+            )
         self.has_handlers = True
 
         async def http_handler(request: w.HTTPRequest) -> w.HTTPResponse:
