@@ -206,7 +206,9 @@ def test_times_become_utc_milliseconds(raw: object) -> None:
     assert as_time(raw, "x").tzinfo is UTC
 
 
-@pytest.mark.parametrize("raw", [None, True, b"2030", "", "2030-13-01", float("nan"), 1e300])
+@pytest.mark.parametrize(
+    "raw", [None, True, b"2030", "", "2030-13-01", float("nan"), 1e300, "9999-12-31T23:00-01:00"]
+)
 def test_what_is_no_time(raw: object) -> None:
     with pytest.raises(InvalidRequestError):
         as_time(raw, "resumeAt")

@@ -90,6 +90,19 @@ def test_times_are_cut_to_milliseconds(value: datetime) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", iso_ms(value))
 
 
+def test_a_derived_time_becomes_a_plain_one() -> None:
+    """As those are that a workflow makes in the SDK's sandbox; CBOR cannot carry them."""
+
+    class Derived(datetime):
+        pass
+
+    for zone in (None, UTC, timezone(timedelta(hours=2))):
+        plain = datetime(2030, 1, 2, 3, 4, 5, 678_999, zone)
+        made = aware_ms(Derived(2030, 1, 2, 3, 4, 5, 678_999, zone))
+        assert type(made) is datetime
+        assert (made, made.tzinfo) == (aware_ms(plain), UTC)
+
+
 def test_a_naive_time_is_utc() -> None:
     naive = datetime(2030, 1, 2, 3, 4, 5, 678_999)
     assert aware_ms(naive) == datetime(2030, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

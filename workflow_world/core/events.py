@@ -188,12 +188,10 @@ def data_of(event: NewEvent) -> EventData:
 
 def as_time(value: object, name: str) -> datetime:
     """A time from a datetime or ISO-8601 text. Raises: InvalidRequestError."""
-    if isinstance(value, datetime):
-        return aware_ms(value)
-    if isinstance(value, str):
+    if isinstance(value, datetime | str):
         try:
-            return aware_ms(datetime.fromisoformat(value))
-        except ValueError:
+            return aware_ms(datetime.fromisoformat(value) if isinstance(value, str) else value)
+        except (ValueError, OverflowError):
             pass
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:

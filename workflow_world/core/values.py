@@ -19,8 +19,14 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def aware_ms(value: datetime) -> datetime:
-    """The same instant in UTC, cut (not rounded) to milliseconds; naive means UTC (spec 1.1)."""
+    """The same instant in UTC, cut (not rounded) to milliseconds; naive means UTC (spec 1.1).
+
+    Of a class derived from ``datetime`` a plain one is made, for only those can be stored.
+    Raises: OverflowError when it is no year from 1 to 9999 in UTC.
+    """
     value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if type(value) is not datetime:
+        value = datetime.combine(value.date(), value.time(), UTC)
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from datetime import UTC, datetime
 
 from vercel.workflow import Workflows, sleep, start
 
@@ -26,6 +29,13 @@ async def nap() -> list[str]:
     return [*words, meanwhile, await shout("after")]
 
 
+@workflows.workflow
+async def nap_until(second: int) -> str:
+    # In the sandbox this is a class of the SDK's own, derived from the real one.
+    await sleep(datetime.fromtimestamp(second, UTC))
+    return await shout("awake")
+
+
 async def scenario(world: World) -> None:
     run = await start(nap)
     assert await result_of(world, run) == ["BEFORE", "MEANWHILE", "AFTER"]
@@ -38,3 +48,10 @@ async def scenario(world: World) -> None:
     assert due.keys() == woken.keys()
     assert all(woken[key] >= due[key] for key in due), "no sleep ended early"
     assert not (await world.waits.list(run.run_id)).data
+
+    second = math.ceil(time.time()) + 1
+    run = await start(nap_until, second)
+    assert await result_of(world, run) == "AWAKE"
+    (created,) = await events_of(world, run, "wait_created")
+    assert created.event_data["resumeAt"] == datetime.fromtimestamp(second, UTC)
+    assert time.time() >= second
