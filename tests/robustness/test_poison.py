@@ -61,10 +61,15 @@ async def has_ended(world: World, run_id: str) -> bool:
     return (await world.runs.get(run_id)).is_final
 
 
+class Panic(BaseException):
+    """As those of PyO3, gevent's timeouts and pytest's outcomes are no ``Exception`` either."""
+
+
 POISON: dict[str, tuple[BaseException | None, bytes | None, str]] = {
     "raises": (RuntimeError("bad luck"), None, "RuntimeError: bad luck"),
     "raises a group": (ExceptionGroup("g", [ValueError("v")]), None, "ValueError: v"),
     "exits": (SystemExit(3), None, "SystemExit: 3"),
+    "panics": (Panic("in Rust"), None, "Panic: in Rust"),
     "is cancelled from within": (asyncio.CancelledError("c"), None, "CancelledError"),
     "recurses": (RecursionError("deep"), None, "RecursionError"),
     "runs out of memory": (MemoryError(), None, "MemoryError"),

@@ -14,6 +14,7 @@ from ..http import QueueHandler
 from ..settings import Settings
 from .callback_url import configured_url
 from .handlers import (
+    NOT_THE_HANDLERS,
     Handlers,
     again_of,
     outage_in,
@@ -88,12 +89,15 @@ async def _call(handler: QueueHandler, payload: object, message: Message) -> Out
             queue_name=message.queue_name,
             message_id=message.message_id,
         )
-    except (Exception, SystemExit) as error:
+    except NOT_THE_HANDLERS:
+        raise
+    except BaseException as error:
         if (outage := outage_in(error)) is not None:
             logger.warning("The database failed under message %s: %s", message.message_id, outage)
             return Unreachable(message=f"{type(outage).__name__}: {outage}")
-        # A handler that calls exit() must not take the worker with it. The message of somebody
-        # else's error may quote a payload, so only its first line is kept and logged.
+        # A handler that calls exit(), or a panic in a library of Rust's, must not take the worker
+        # with it. The message of somebody else's error may quote a payload, so only its first line
+        # is kept and logged.
         text = summary_of(error)
         ids = {"message_id": message.message_id, "run_id": message.run_id}
         logger.warning("Message %s failed: %s", message.message_id, text, extra=ids)

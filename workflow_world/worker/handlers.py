@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ ID_HEADER: Final = "x-vqs-message-id"
 ATTEMPT_HEADER: Final = "x-vqs-message-attempt"
 OUTAGE_CODE: Final = "BACKEND"
 """``code`` in the body of a 503: the application's database failed, so nothing is charged."""
+NOT_THE_HANDLERS: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+"""What comes out of a handler without being an error of its own."""
 _SUMMARY_LENGTH: Final = 500
 
 
@@ -117,7 +120,9 @@ def _http_handler(prefix: str, handler: QueueHandler) -> HTTPHandler:
             return _refused("Invalid message body")
         try:
             result = await handler(message, attempt=attempt, queue_name=name, message_id=message_id)
-        except Exception as error:
+        except NOT_THE_HANDLERS:
+            raise
+        except BaseException as error:
             if outage_in(error) is not None:
                 # The sender tries again without charging an attempt (design 7).
                 logger.warning("The database failed under message %s", message_id)
