@@ -169,6 +169,20 @@ SCRIPTS = {
         assert before <= {name for name in sys.modules if name.startswith("workflow_world")}
         assert world.settings.concurrency != 7
     """,
+    "a second Workflows() for the same queues is refused": """
+        install("memory:")
+        from vercel.workflow import Workflows
+        first, named = Workflows(), Workflows(namespace="named")
+        for namespace in (None, "named"):
+            try:
+                Workflows(namespace=namespace)
+            except ConfigurationError as error:
+                assert "share one" in str(error), str(error)
+            else:
+                raise AssertionError
+        Workflows(as_vercel_job=False)
+        Workflows(namespace="other")
+    """,
     "in the sandbox nothing is made, not even to be refused": """
         from vercel.workflow._internal import py_sandbox, world as w
         from workflow_world.vercel import attach

@@ -16,6 +16,7 @@ import pydantic
 from vercel.workflow._internal import world as w
 
 from ..core.entities import Event, Page, Wait
+from ..errors import ConfigurationError
 from ..world import World
 from .cache import EventCache
 from .errors import BORDER
@@ -31,13 +32,17 @@ class SdkWorld(w.World):
 
     Attributes:
         world: the World underneath.
-        has_handlers: a queue handler was built on it, so it cannot be exchanged any more.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.has_handlers = False
+        self._prefixes: set[str] = set()
         self._models = EventCache(to_event)
+
+    @property
+    def has_handlers(self) -> bool:
+        """A queue handler was built on it, so it cannot be exchanged any more."""
+        return bool(self._prefixes)
 
     def __repr__(self) -> str:
         return f"<SdkWorld of {self.world!r}>"
@@ -84,11 +89,18 @@ class SdkWorld(w.World):
     def create_queue_handler(
         self, queue_name_prefix: w.QueuePrefix, handler: w.QueueHandler
     ) -> w.HTTPHandler:
+        """Raises: ConfigurationError for a second handler of the same queues: it would get the
+        runs of the first one's workflows, and fail them because it does not know those."""
         with BORDER:
+            if queue_name_prefix in self._prefixes:
+                raise ConfigurationError(
+                    f"There is a Workflows() for the queues {queue_name_prefix}* already in this "
+                    "process: let all modules share one, or give each a namespace of its own"
+                )
             answer = self.world.create_queue_handler(
                 queue_name_prefix, patient(self.world, handler)
             )
-        self.has_handlers = True
+        self._prefixes.add(queue_name_prefix)
 
         async def http_handler(request: w.HTTPRequest) -> w.HTTPResponse:
             response = await answer(request)
