@@ -97,6 +97,31 @@ def test_works_for_another_process(place: Path) -> None:
     assert int((place / "began").read_text()) > 10_000, "what was imported is looked through"
 
 
+EXITS = """
+
+async def leave() -> None:
+    raise SystemExit(3)
+
+
+@workflows.step(max_retries=0)
+async def slow(seconds: float) -> None:
+    await asyncio.gather(leave(), asyncio.sleep(seconds))
+"""
+
+
+def test_a_task_of_a_step_that_exits_fails_its_run_alone(place: Path) -> None:
+    """asyncio throws it out of the event loop, too."""
+    head, _, tail = FLOW.partition("@workflows.step")
+    (place / "naps.py").write_text(head + EXITS + tail[tail.index("\n\n\n") :])
+    with working(place, "naps") as process:
+        assert start_run(place, "0.1", "wait") == "failed"
+        assert process.poll() is None
+        process.terminate()
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert "A task called exit(3)" in stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_running_step_end(place: Path, number: signal.Signals) -> None:
     (place / "naps.py").write_text(FLOW)

@@ -9,13 +9,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import click
 
 from ..factory import install
 from ..world import World
 from .common import CommandError, Target, is_verbose, target_options, verbose_option
+
+logger = logging.getLogger("workflow_world.cli")
 
 
 @click.command()
@@ -46,7 +49,7 @@ def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
             f"{', '.join(modules)} installs a World of its own: leave --url, --schema and "
             "--table-prefix out to work on that"
         )
-    asyncio.run(_work(world, f"{target} with {', '.join(modules)}"))
+    _run(_work(world, f"{target} with {', '.join(modules)}"))
 
 
 def _installed(ours: World) -> World:
@@ -75,6 +78,24 @@ def import_modules(modules: Sequence[str]) -> None:
             raise CommandError(
                 f"cannot import {module}: {type(error).__name__}: {error}{hint}"
             ) from error
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """``asyncio.run``, but a step's task that calls ``exit()`` does not end the process.
+
+    asyncio gives such an exit to whoever awaits the task, as it does with any error, and throws it
+    out of the event loop as well, which can simply go on.
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except SystemExit as error:
+                if task.done():
+                    raise
+                logger.error("A task called exit(%s); the worker goes on", error)
 
 
 async def _work(world: World, what: str) -> None:
