@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def play(url: str, options: str, folder: Path, disasters: list[Disaster], seed: 
         results = starter.results(timeout=120)
         for pid in pids:
             os.kill(pid, 0)  # raises when it died
-        asyncio.run(until_all_ended(url))
+        asyncio.run(until_all_ended(url, results))
         asyncio.run(check_everything(url, results, folder))
         check_the_output(workers.errors.read_text(), time.monotonic() - began)
         refused = starter.errors.read_text().count("not started")
@@ -116,12 +116,16 @@ def schedule(disasters: list[Disaster], chance: random.Random) -> Iterator[tuple
         yield chance.uniform(5, 20), chance.choice(disasters)
 
 
-async def until_all_ended(url: str) -> None:
-    """Also those whose start was refused, though it was stored."""
+async def until_all_ended(url: str, results: Container[str]) -> None:
+    """Also those whose start was refused, though it was stored. Nobody knows of them, so when they
+    wait for a hook they are cancelled."""
     world = create_world(url)
     try:
         async with asyncio.timeout(60):
-            while await unfinished(world):  # noqa: ASYNC110  # by other processes
+            while await unfinished(world):
+                for hook in (await world.hooks.list()).data:
+                    if hook.run_id not in results:
+                        await world.runs.cancel(hook.run_id)
                 await asyncio.sleep(0.1)
     finally:
         await world.close()
