@@ -329,6 +329,18 @@ DAMAGES = [
         ),
         repaired=True,
     ),
+    damage(
+        "stream-unreadable",
+        BUSY,
+        "out",
+        put("stream_chunks", "run_id = :busy AND chunk_index = 1", "data = 'text'"),
+    ),
+    damage(
+        "stream-unreadable",
+        BUSY,
+        BUSY,
+        put("stream_chunks", "run_id = :busy AND chunk_index = 0", "stream_name = x'ff'"),
+    ),
     damage("stream-gap", BUSY, "out", drop("stream_chunks", "run_id = :busy AND chunk_index = 1")),
     damage(
         "stream-gap", ENDED, "out", drop("stream_chunks", "run_id = :ended AND chunk_index = 2")

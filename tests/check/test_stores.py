@@ -111,6 +111,25 @@ async def test_what_is_not_repaired_is_left_alone(store: Store, one: Damage) -> 
     assert KINDS[one.kind].advice
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "change",
+    ["attributes = '{'", "created_at = 'soon'", "created_at = 253402300800000"],
+)
+async def test_an_unreadable_run_behind_all_ids(store: Store, change: str) -> None:
+    """Its id sorts behind those that a World makes, or its time behind all times."""
+    columns = "status, deployment_id, workflow_name, attributes, updated_at"
+    store.damage(
+        f"INSERT INTO workflow_runs (run_id, created_at, {columns}) "  # noqa: S608
+        f"SELECT 'xtra', created_at, {columns} FROM workflow_runs WHERE run_id = :pending",
+        f"UPDATE workflow_runs SET {change} WHERE run_id = 'xtra'",  # noqa: S608
+        **RUNS,
+    )
+    report = await store.check()
+    assert set(report.kinds) == {"run-unreadable"}
+    assert all("'xtra'" in one.detail for one in report.findings)
+
+
 async def test_an_orphan_message(store: Store) -> None:
     world = store.world()
     try:

@@ -102,6 +102,10 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             broken="A lease that ran out is soon freed",
             advice="Start a worker: it takes the message over",
         ),
+        "stream-unreadable": Kind(
+            broken="Every chunk of a stream can be decoded",
+            advice="Restore the stream from a backup; its readers end at the damaged chunk",
+        ),
         "stream-gap": Kind(
             broken="Chunks are dense from 0",
             advice="Restore the stream from a backup; its readers end at the gap",

@@ -29,7 +29,9 @@ class RunCheck:
     def __init__(self, backend: Backend, notes: Notes, *, streams: bool) -> None:
         self._backend, self._notes, self._streams = backend, notes, streams
         self._reader, self._readable = RunReader(backend), Readable(backend)
-        self._space = Space(_run_number, _run_key, _TIME_BITS + ULID_BITS, self._nearest)
+        self._space = Space(
+            _run_number, _run_key, _TIME_BITS + ULID_BITS, self._nearest, _next_time
+        )
 
     async def run(self) -> None:
         async for page in walk(self._readable, self._list, self._space, limit=_PAGE):
@@ -97,19 +99,33 @@ class RunCheck:
     # --- streams -------------------------------------------------------------------------
 
     async def _streams_of(self, run_id: str) -> None:
-        for name in await self._backend.chunks.names(run_id):
+        try:
+            names = await self._readable(self._backend.chunks.names, run_id)
+        except UnreadableError as error:
+            text = f"the streams cannot be listed: {error}"
+            self._notes.add(
+                Finding(kind="stream-unreadable", run_id=run_id, subject=run_id, detail=text)
+            )
+            return
+        for name in names:
             self._notes.saw("streams")
-            if (detail := await self._gap(run_id, name)) is not None:
-                self._notes.add(
-                    Finding(kind="stream-gap", run_id=run_id, subject=name, detail=detail)
-                )
+            await self._stream(run_id, name)
+
+    async def _stream(self, run_id: str, name: str) -> None:
+        kind = "stream-gap"
+        try:
+            detail = await self._gap(run_id, name)
+        except UnreadableError as error:
+            kind, detail = "stream-unreadable", str(error)
+        if detail is not None:
+            self._notes.add(Finding(kind=kind, run_id=run_id, subject=name, detail=detail))
 
     async def _gap(self, run_id: str, name: str) -> str | None:
         """What is missing between the first chunk and the end that the stream had at each look."""
         chunks, expected = self._backend.chunks, 0
         while True:
-            page, info = await chunks.page(
-                run_id, name, start=expected, limit=_CHUNKS, max_bytes=PAGE_BYTES
+            page, info = await self._readable(
+                chunks.page, run_id, name, start=expected, limit=_CHUNKS, max_bytes=PAGE_BYTES
             )
             for chunk in page:
                 if chunk.index != expected:
@@ -185,6 +201,11 @@ def _run_number(key: Key | None) -> int:
 
 def _run_key(number: int) -> Key:
     return number >> ULID_BITS, id_at(number & ((1 << ULID_BITS) - 1), _PREFIX)
+
+
+def _next_time(key: Key) -> Key | None:
+    """None for times that no run has: a row there cannot be stepped over."""
+    return (int(key[0]) + 1, "") if int(key[0]) < _LAST_MS else None
 
 
 def _hook_number(key: Key | None) -> int:

@@ -69,13 +69,15 @@ class Space(Generic[K]):
     """The keys of a list as whole numbers, in the same order: how to search among them.
 
     ``nearest`` narrows a search down to the first row behind a key, where the list can be asked
-    for rows before a time: called with the key and the bounds so far.
+    for rows before a time: called with the key and the bounds so far. ``beyond`` goes with it: the
+    first key of the time after a key's, or None when there is none.
     """
 
     number_of: Callable[[K | None], int]
     key_at: Callable[[int], K]
     bits: int
     nearest: Callable[[K | None, int, int], Awaitable[tuple[int, int]]] | None = None
+    beyond: Callable[[K], K | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,10 @@ async def _behind(
     if space.nearest is not None:
         low, high = await space.nearest(after, low, high)
         if not await works(high):
-            return space.key_at(high)  # another one follows it
+            key: Any = space.key_at(high)
+            if after is None or key > after:
+                return space.key_at(high)  # another one follows it
+            return space.beyond(after)  # its id is no ULID, and sorts behind them all
     elif not await works(high):
         return None
     while high - low > 1:

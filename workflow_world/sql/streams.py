@@ -16,7 +16,7 @@ from ..ids import new_id
 from ..signals import stream_topic
 from .compiled import Read, Row, Session, Statement, insert_or_nothing
 from .contention import MAX_LOOKS, contended
-from .damage import checked
+from .damage import checked, corrupt
 from .holding import Holding
 from .lane import Locks
 from .tables import Tables
@@ -183,7 +183,7 @@ class SqlChunkStore:
             place = {"run_id": run_id, "stream_name": name, "start": start}
             if max_bytes is not None or at_most is not None:
                 sizes = session.all(self._statements.sizes, row_limit=count, **place)
-                if at_most is not None and sum(size for _, size in sizes) > _GLANCED_BYTES:
+                if at_most is not None and sum(size or 0 for _, size in sizes) > _GLANCED_BYTES:
                     return None
                 if max_bytes is not None:
                     count = _fitting(sizes, max_bytes)
@@ -251,7 +251,10 @@ class SqlChunkStore:
 
 
 def _chunk_of(run_id: str, name: str, row: Row) -> Chunk:
-    checked(f"{_where(run_id, name)}, chunk_index {row[0]!r}", row, int, bytes)
+    where = f"{_where(run_id, name)}, chunk_index {row[0]!r}"
+    checked(where, row, int, bytes)
+    if row[1] is None:
+        raise corrupt(where, "bytes was expected")
     return Chunk(index=row[0], data=row[1])
 
 
@@ -263,7 +266,7 @@ def _fitting(sizes: Sequence[Sequence[int]], max_bytes: int) -> int:
     """How many of the chunks stay within the bytes: at least one, if there is one."""
     total = 0
     for count, (_, size) in enumerate(sizes):
-        total += size
+        total += size or 0
         if total > max_bytes and count:
             return count
     return len(sizes)
