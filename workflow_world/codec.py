@@ -17,6 +17,7 @@ from .errors import BackendError, InvalidRequestError
 UNDEFINED: Final = cbor2.undefined
 MAX_DEPTH: Final = 400
 _FLAT: Final = frozenset({bytes, str, int, float, bool, type(None)})
+_PLAIN: Final = _FLAT | {list, tuple, dict, type(UNDEFINED)}
 # cbor2 imports a dozen modules when it first meets a time. Were that left to a thread of ours, the
 # SDK's sandbox could find ``sys.modules`` changing under it, and would fail the run.
 cbor2.dumps(datetime(1970, 1, 1, tzinfo=UTC))
@@ -30,11 +31,22 @@ def encode(value: object) -> bytes:
     Raises: InvalidRequestError for a value that CBOR cannot carry, or that is nested deeper than
         ``decode`` reads: what is written can be read again.
     """
-    _check_depth(value)
+    plain = _is_plain(value)
     try:
-        return cbor2.dumps(value)
+        data = cbor2.dumps(value)
     except (cbor2.CBOREncodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise InvalidRequestError(f"The value cannot be stored as CBOR: {error}") from error
+    if not plain:
+        # The encoder takes more than the decoder gives back: a tag that says nothing, sets and
+        # keys that are nested too deep.
+        try:
+            decode(data)
+        except BackendError as error:
+            raise InvalidRequestError(
+                f"The value cannot be stored as CBOR, for it could not be read again: "
+                f"{error.__cause__}"
+            ) from error
+    return data
 
 
 def decode(data: bytes) -> Any:
@@ -80,20 +92,37 @@ def without_undefined(data: Mapping[str, object]) -> dict[str, object]:
     return kept
 
 
-def _check_depth(value: object) -> None:
+def _is_plain(value: object) -> bool:
+    """Whether all of it is of types that surely come back.
+
+    Raises: InvalidRequestError for what is nested too deep.
+    """
     if type(value) in _FLAT or _is_flat_map(value):
-        return
-    level, depth = [value], 1
-    while level := [item for container in level for item in _parts(container)]:
-        depth += 1
+        return True
+    level, depth, plain = [value], 1, True
+    while level:
         if depth > MAX_DEPTH:
             raise InvalidRequestError(f"The value is nested more than {MAX_DEPTH} levels deep")
+        plain = plain and all(map(_comes_back, level))
+        # Each part once: with two references to itself, a value would double with each level.
+        parts = {id(item): item for container in level for item in _parts(container)}
+        level, depth = [*parts.values()], depth + 1
+    return plain
+
+
+def _comes_back(item: object) -> bool:
+    """Whether the item, apart from what it contains, is the same for the decoder."""
+    if type(item) is dict:
+        return _FLAT.issuperset(map(type, cast("dict[object, object]", item)))
+    return type(item) in _PLAIN or (isinstance(item, datetime) and item.tzinfo is UTC)
 
 
 def _is_flat_map(value: object) -> bool:
     """As nearly all event data is."""
-    return isinstance(value, dict) and _FLAT.issuperset(
-        map(type, cast("dict[str, object]", value).values())
+    return (
+        isinstance(value, dict)
+        and _FLAT.issuperset(map(type, cast("dict[str, object]", value).values()))
+        and _FLAT.issuperset(map(type, cast("dict[object, object]", value)))
     )
 
 

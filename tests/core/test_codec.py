@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -149,6 +150,28 @@ def test_everything_that_is_encoded_can_be_decoded() -> None:
     for depth in (MAX_DEPTH + 1, 2 * MAX_DEPTH, 100_000):
         with pytest.raises(InvalidRequestError):
             encode(nested(depth))
+
+
+def test_what_could_not_be_read_again_is_refused() -> None:
+    """The encoder takes these, and the decoder does not."""
+    sets: object = frozenset([(1, 2)])
+    keys: object = (1,)
+    for _ in range(MAX_DEPTH - 2):
+        sets, keys = [sets], (keys,)
+    odd = timezone(timedelta(microseconds=5))
+    for value in (sets, {keys: 1}, cbor2.CBORTag(29, 5), datetime(2030, 1, 1, tzinfo=odd)):
+        with pytest.raises(InvalidRequestError, match="read again"):
+            encode([value] if value is not sets else value)
+    assert decode(encode({(1, 2): {3, 4}})) == {(1, 2): {3, 4}}
+
+
+@pytest.mark.timeout(20)
+def test_a_value_with_two_references_to_itself_is_refused() -> None:
+    """At each level it is met twice as often."""
+    parent: dict[str, object] = {}
+    parent["children"] = [{"parent": parent}, {"parent": parent}]
+    with pytest.raises(InvalidRequestError, match="nested"):
+        encode(parent)
 
 
 def test_a_bomb_of_nesting_is_refused_on_reading() -> None:
