@@ -207,7 +207,12 @@ def test_times_become_utc_milliseconds(raw: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [None, True, b"2030", "", "2030-13-01", float("nan"), 1e300, "9999-12-31T23:00-01:00"]
+    "raw",
+    [
+        *(None, True, b"2030", "", "2030-13-01", float("nan"), 1e300),
+        *("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),
+    ],
 )
 def test_what_is_no_time(raw: object) -> None:
     with pytest.raises(InvalidRequestError):

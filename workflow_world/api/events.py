@@ -192,4 +192,7 @@ def _fresh(value: Any) -> Any:
 def _dated(event: NewEvent) -> NewEvent:
     """The time inside a resume id that is a ULID: when the payload was sent (spec 1.6)."""
     time = None if event.occurred_at else ulid_time(event.resume_id or "")
-    return event if time is None else replace(event, occurred_at=from_ms(time))
+    try:
+        return event if time is None else replace(event, occurred_at=from_ms(time))
+    except OverflowError:
+        return event  # it only looks like a ULID: its time is after the year 9999

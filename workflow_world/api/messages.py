@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -91,6 +91,8 @@ class Messages:
         for name, value in (("runId", subject.run_id), ("stepId", subject.step_id)):
             if value is not None:
                 check_id(value, name)
+        _check_texts("deployment_id", () if deployment_id is None else (deployment_id,))
+        _check_texts("headers", [text for pair in (headers or {}).items() for text in pair])
         settings = self._context.settings
         return NewMessage(
             message_id=new_id("msg"),
@@ -169,3 +171,15 @@ class Messages:
         backend = await self._context.opened()
         if not await backend.messages.delete(message_id):
             raise EntityConflictError(f"Message {message_id!r} is being delivered")
+
+
+def _check_texts(name: str, values: Iterable[object]) -> None:
+    """Raises: InvalidRequestError for what is no text, or cannot be stored as text."""
+    for value in values:
+        try:
+            if isinstance(value, str):
+                value.encode()
+                continue
+        except UnicodeEncodeError:
+            pass
+        raise InvalidRequestError(f"{name} must be text without lone surrogates, not {value!a:.60}")

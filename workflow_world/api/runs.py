@@ -11,7 +11,7 @@ from ..core.events import CURRENT_SPEC_VERSION, NewEvent
 from ..core.paging import DEFAULT_LIMITS, Query, clamp_limit
 from ..core.resolve import ResolveData, wants_payloads, without_payloads
 from ..core.values import aware_ms
-from ..errors import RunNotFoundError, WorldError
+from ..errors import InvalidRequestError, RunNotFoundError, WorldError
 from ..patience import patiently
 from .context import Context, SortOrder, check_id, one_more, ordered, page
 from .events import Events
@@ -71,8 +71,8 @@ class Runs:
             workflow_name=workflow_name,
             statuses=tuple(statuses),
             deployment_id=deployment_id,
-            created_after=None if created_after is None else aware_ms(created_after),
-            created_before=None if created_before is None else aware_ms(created_before),
+            created_after=_bound(created_after, "created_after"),
+            created_before=_bound(created_before, "created_before"),
             attributes=tuple((attributes or {}).items()),
             limit=clamp_limit(limit, DEFAULT_LIMITS["runs"]),
             payloads=payloads,
@@ -167,3 +167,14 @@ class Runs:
             except WorldError as error:
                 outcomes.append(error)
         return outcomes
+
+
+def _bound(value: datetime | None, name: str) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return aware_ms(value)
+    except (AttributeError, OverflowError, TypeError):
+        raise InvalidRequestError(
+            f"{name} must be a datetime, in UTC from the year 1 to 9999, not {value!r:.80}"
+        ) from None

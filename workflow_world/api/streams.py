@@ -58,6 +58,10 @@ class Streams:
         Raises: WorldClosedError when the World closes; BackendError after five failed retries.
         """
         _check(run_id, name)
+        if start_index is not None and type(start_index) is not int:
+            raise InvalidRequestError(
+                f"start_index must be a whole number, not {start_index!r:.60}"
+            )
         return self._readers.read(run_id, name, start_index)
 
     async def get_chunks(

@@ -173,7 +173,7 @@ def checked(run_id: str | None, event: NewEvent) -> NewEvent:
         # On any other event a resume id would claim a payload that never came (spec 1.6).
         resume_id=event.resume_id if event.event_type == "hook_received" else None,
         payload_digest=event.payload_digest if event.event_type == "hook_received" else None,
-        occurred_at=None if event.occurred_at is None else aware_ms(event.occurred_at),
+        occurred_at=None if event.occurred_at is None else as_time(event.occurred_at, "occurredAt"),
     )
 
 
@@ -188,16 +188,15 @@ def data_of(event: NewEvent) -> EventData:
 
 def as_time(value: object, name: str) -> datetime:
     """A time from a datetime or ISO-8601 text. Raises: InvalidRequestError."""
-    if isinstance(value, datetime | str):
-        try:
-            return aware_ms(datetime.fromisoformat(value) if isinstance(value, str) else value)
-        except (ValueError, OverflowError):
-            pass
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
+    try:
+        if isinstance(value, datetime):
+            return aware_ms(value)
+        if isinstance(value, str):
+            return aware_ms(datetime.fromisoformat(value))
+        if isinstance(value, int | float) and not isinstance(value, bool):
             return aware_ms(datetime.fromtimestamp(value / 1000, UTC))
-        except (ValueError, OverflowError, OSError):
-            pass
+    except (ValueError, OverflowError, OSError):
+        pass  # no time, or one that is before the year 1 or after 9999 in UTC
     raise InvalidRequestError(f"{name} must be a time, not {value!r:.80}")
 
 

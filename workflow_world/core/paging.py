@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias, TypeVar, cast
 
-from ..errors import InvalidCursorError
+from ..errors import InvalidCursorError, InvalidRequestError
 from .entities import Event, Hook, Page, Run, Step, Wait
 from .values import is_safe_id, to_ms
 
@@ -63,7 +63,12 @@ class Query:
 
 
 def clamp_limit(limit: int | None, default: int) -> int:
-    """The effective limit: the default when absent or not positive, at most 1000."""
+    """The effective limit: the default when absent or not positive, at most 1000.
+
+    Raises: InvalidRequestError for what is no whole number.
+    """
+    if limit is not None and not isinstance(limit, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequestError(f"limit must be a whole number, not {limit!r:.60}")
     return default if limit is None or limit <= 0 else min(limit, MAX_LIMIT)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Final
 
@@ -141,6 +142,31 @@ async def test_b105_limits(world: World, plant: Plant) -> None:
     for limit, size in ((None, 100), (0, 100), (-5, 100), (101, 101), (5000, 1000)):
         page = await world.events.list_by_correlation_id("c", limit=limit)
         assert (len(page.data), page.has_more) == (size, True), limit
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("limit", [2.5, "5", float("nan"), [1]])
+async def test_limit_that_is_no_whole_number(world: World, limit: Any) -> None:
+    """400, whatever the list."""
+    readers: dict[str, Callable[..., Awaitable[object]]] = {
+        **lists(world),
+        "messages": world.messages.list,
+    }
+    for read in readers.values():
+        with pytest.raises(InvalidRequestError):
+            await read(limit=limit)
+    with pytest.raises(InvalidRequestError):
+        await world.streams.get_chunks(RUN, "out", limit=limit)
+
+
+@pytest.mark.anyio
+async def test_bound_beyond_the_calendar(world: World) -> None:
+    """Times that are no time in UTC: 400."""
+    late = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
+    with pytest.raises(InvalidRequestError):
+        await world.runs.list(created_after=late)
+    with pytest.raises(InvalidRequestError):
+        await world.runs.list(created_before=late)
 
 
 @pytest.mark.anyio

@@ -226,6 +226,27 @@ async def test_b122_unusable_key_is_refused(world: World, key: str) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"headers": {"k": "\ud800"}},
+        {"headers": {"\ud800": "v"}},
+        {"headers": {"k": b"v"}},
+        {"headers": {b"k": "v"}},
+        {"deployment_id": "\ud800"},
+        {"deployment_id": 5},
+    ],
+)
+async def test_headers_and_deployment_that_are_no_text_are_refused(
+    world: World, wrong: dict[str, Any]
+) -> None:
+    """What no database stores as text, or no request carries: 400, and nothing is stored."""
+    with pytest.raises(InvalidRequestError):
+        await world.queue(QUEUE_NAME, {}, **wrong)
+    assert (await world.messages.list()).data == ()
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("delay", [0.01, 0.25, 1.5, 90_000.0])
 async def test_b123_delayed_message_is_never_early(
     world: World, clock: ManualClock, delay: float

@@ -44,6 +44,15 @@ async def test_b075_resume_id_happens_once(world: World, digest: str | None) -> 
 
 
 @pytest.mark.anyio
+async def test_resume_id_that_only_looks_like_a_ulid(world: World) -> None:
+    """Its time would be after the year 9999: it is an id like any other."""
+    await start_run(world)
+    await create_hook(world)
+    event = await receive(world, resume_id="Z" * 26)
+    assert (event.resume_id, event.occurred_at) == ("Z" * 26, None)
+
+
+@pytest.mark.anyio
 async def test_b076_concurrent_resumes(world: World, rival: World) -> None:
     """Resume id, 10 concurrent writers in two Worlds: one row, all the same event id."""
     await start_run(world)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
 from ...core.chunks import PAGE_BYTES, PAGE_CHUNKS
 from ...errors import (
     BackendError,
+    InvalidRequestError,
     WorldClosedError,
 )
 from ...world import World
@@ -136,6 +138,14 @@ async def test_b173_start_index(
         assert await next_of(reader) == bytes([number])
     await world.streams.close(RUN, NAME)
     await ended(reader)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("start_index", [True, 1.5, "1"])
+async def test_start_that_is_no_whole_number(world: World, start_index: Any) -> None:
+    """400, before anything is read."""
+    with pytest.raises(InvalidRequestError):
+        world.streams.get(RUN, NAME, start_index)
 
 
 @pytest.mark.anyio
