@@ -24,11 +24,14 @@ RunKey: TypeAlias = Callable[..., bytes | Awaitable[bytes | None] | None]
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_LONGEST_S: Final = 10**10
+_LONGEST_MS: Final = 10**13
+"""Three centuries: what a date can still be moved by."""
 _warned: set[str] = set()
 
 
 def _number(
-    default: float, env: str | None = None, *, low: float = 0, high: float = math.inf
+    default: float | None, env: str | None = None, *, low: float = 0, high: float = _LONGEST_MS
 ) -> Any:
     return field(default=default, metadata={"env": env, "low": low, "high": high})
 
@@ -68,24 +71,24 @@ class Settings:
     max_retries: int = _number(3, "WORKFLOW_MAX_RETRIES", low=1, high=1_000)
     poll_interval_ms: int = _number(100, "WORKFLOW_POLL_INTERVAL_MS", low=1, high=3_600_000)
     lock_duration_ms: int = _number(30_000, "WORKFLOW_LOCK_DURATION_MS", low=50, high=86_400_000)
-    max_deliveries: int = _number(48, low=1)
+    max_deliveries: int = _number(48, low=1, high=1_000_000)
     shutdown_timeout_ms: int = _number(30_000)
     recovery_interval_ms: int = _number(60_000, low=10)
     recovery_grace_ms: int = _number(30_000)
     recover_active_runs: bool = _switch(True, "WORKFLOW_RECOVER_ACTIVE_RUNS")
     serialize_runs: bool = _switch(True)
     fail_exhausted_runs: bool = _switch(True)
-    completed_retention_s: float = _number(3_600)
-    failed_retention_s: float = _number(604_800)
+    completed_retention_s: float = _number(3_600.0, high=_LONGEST_S)
+    failed_retention_s: float = _number(604_800.0, high=_LONGEST_S)
     delivery: Delivery = _text("auto", choices=("auto", "http", "inprocess"))
-    http_timeout_s: float | None = _number(None, low=0.001)  # type: ignore[arg-type]
+    http_timeout_s: float | None = _number(None, low=0.001, high=math.inf)
     content_type: str = _text("application/json", choices=("application/json", "application/cbor"))
     deployment_id: str | None = _text(None, "WORKFLOW_DEPLOYMENT_ID", "DEPLOYMENT_ID")
     environment: str | None = _text(None, "WORKFLOW_ENVIRONMENT")
     owner_id: str = _text("default")
     project_id: str = _text("default")
     queue_namespace: str | None = _text(None, "WORKFLOW_QUEUE_NAMESPACE")
-    max_delay_s: float = _number(82_800)
+    max_delay_s: float = _number(82_800.0, high=_LONGEST_S)
     idempotency_ttl_ms: int = _number(5_000)
     run_key: RunKey | None = field(default=None, repr=False)
     debug: str | None = _text(None, "WORKFLOW_DEBUG")
@@ -161,11 +164,11 @@ def _from_env(metadata: Mapping[str, Any], default: object, env: Mapping[str, st
 
 def _checked(name: str, value: object, metadata: Mapping[str, Any], default: object) -> object:
     if "low" in metadata:
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise ConfigurationError(f"{name} must be a number, not {value!r:.60}")
         if not metadata["low"] <= value <= metadata["high"]:
             raise ConfigurationError(
-                f"{name} must be from {metadata['low']} to {metadata['high']}, not {value}"
+                f"{name} must be from {metadata['low']} to {metadata['high']}, not {value!r:.60}"
             )
         return int(value) if isinstance(default, int) else value
     if isinstance(default, bool):

@@ -144,6 +144,10 @@ def test_switches(raw: str, value: bool) -> None:
         ("poll_interval_ms", -1),
         ("http_timeout_s", 0),
         ("max_delay_s", -1),
+        ("failed_retention_s", math.inf),
+        ("completed_retention_s", 1e11),
+        ("idempotency_ttl_ms", 1e300),
+        ("recovery_interval_ms", 10**400),
         ("serialize_runs", "yes"),
         ("recover_active_runs", 1),
         ("delivery", "pigeon"),
@@ -159,6 +163,11 @@ def test_an_argument_that_cannot_be_is_refused(name: str, value: object) -> None
     """Spec 6.1: nonsense in the program is a ValueError, never a silent default."""
     with pytest.raises(ValueError, match=name if name != "queue_namespace" else "queue name"):
         resolve({name: value}, {})
+
+
+def test_seconds_may_have_a_fraction() -> None:
+    found, _ = resolve({"max_delay_s": 0.5, "completed_retention_s": 0.25}, {})
+    assert (found.max_delay_s, found.completed_retention_s) == (0.5, 0.25)
 
 
 def test_unknown_options_are_handed_on_and_refused_by_the_backend() -> None:
