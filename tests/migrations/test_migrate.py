@@ -60,6 +60,21 @@ def test_check(url: str, path: Path) -> None:
         migrate.check(url, environ={}, table_prefix="x_")
 
 
+def test_tables_without_their_version_are_refused(url: str, path: Path) -> None:
+    """As after a test's fixture that empties every table."""
+    migrate.upgrade(url, environ={})
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM workflow_world_version")
+        connection.commit()
+    for command in (migrate.current, migrate.check, migrate.upgrade):
+        with pytest.raises(SchemaError, match="INSERT INTO") as caught:
+            command(url, environ={})
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"INSERT INTO{str(caught.value).split('INSERT INTO')[1].split(';')[0]}")
+        connection.commit()
+    migrate.check(url, environ={})
+
+
 @pytest.mark.parametrize("command", [migrate.current, migrate.check])
 def test_looking_creates_and_changes_nothing(tmp_path: Path, command: object) -> None:
     assert callable(command)

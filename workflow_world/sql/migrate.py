@@ -44,20 +44,27 @@ TABLE_NAMES: Final = (
 def version_of(connection: Connection, prefix: str, schema: str | None = None) -> str | None:
     """The revision that the database is at, or None: no tables of ours.
 
-    Raises: SchemaError for tables that another program made, and for a newer revision.
+    Raises: SchemaError for tables that another program made, for a newer revision, and for tables
+        without a revision.
     """
     names = set(inspect(connection).get_table_names(schema))
+    found = sorted(prefix + name for name in TABLE_NAMES if prefix + name in names)
     if prefix + VERSION_TABLE not in names:
-        foreign = sorted(prefix + name for name in TABLE_NAMES if prefix + name in names)
-        if foreign:
+        if found:
             raise SchemaError(
-                f"The database has tables that workflow-world did not make ({', '.join(foreign)}), "
+                f"The database has tables that workflow-world did not make ({', '.join(found)}), "
                 "for example from the TypeScript world: they were left as they are. Use another "
                 "database, or set table_prefix to keep both in one"
             )
         return None
     table = version_table(prefix, schema)
     row = connection.execute(text(f"SELECT version_num FROM {table}")).first()  # noqa: S608
+    if row is None and found:
+        raise SchemaError(
+            f"The database has tables of workflow-world ({', '.join(found)}), but {table} has no "
+            "row: it was emptied, or an upgrade was cut off. If the tables are complete, run "
+            f"{_set_version(table)}; else restore a backup. Nothing was altered"
+        )
     version = None if row is None else str(row[0])
     if version is not None and version not in KNOWN:
         raise SchemaError(
@@ -65,6 +72,10 @@ def version_of(connection: Connection, prefix: str, schema: str | None = None) -
             "upgrade workflow-world. Nothing was altered"
         )
     return version
+
+
+def _set_version(table: str) -> str:
+    return f"INSERT INTO {table} VALUES ('{HEAD}')"  # noqa: S608  # nothing but our names
 
 
 def version_table(prefix: str, schema: str | None = None) -> str:
