@@ -30,6 +30,8 @@ _EXTRAS: Final[Mapping[str, str]] = {}
 
 _QUERY: Final = re.compile(r"[?#]")
 
+_NO_PORT: Final = re.compile(r"^([^/?#\[\]:]*:)(?![0-9]*(?:[/?#]|$))[^/?#]*")
+
 _TOKEN: Final = re.compile(r"[\w-]{12,}(\.[\w-]{12,})*")
 """A JWT, or a key: long runs of letters and digits."""
 
@@ -103,6 +105,9 @@ def redact(url: str) -> str:
         credentials, _, host = rest.rpartition("@")
         user, colon, _ = credentials.partition(":")
         rest = (f"{user}:***@" if colon else "***@") + host
+    elif slashes and scheme.lower() not in ("file:", "sqlite:", "memory:"):
+        # Without a host, what stands where the port should is a password.
+        rest = _NO_PORT.sub(r"\1***", rest)
     found = _QUERY.search(rest if slashes else url)
     if found is None:
         return scheme + slashes + rest

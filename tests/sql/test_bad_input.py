@@ -53,6 +53,8 @@ async def refused(world: World, *words: str) -> WorldError:
         (":", ("no scheme",)),
         ("file:", ("names no file", "file:workflow.db")),
         ("file://", ("names no file",)),
+        ("file:~nobody-of-that-name/w.db", ("names no file", "home directory")),
+        ("file:/tmp/\ud800.db", ("names no file", "surrogate")),
         ("sqlite:///", ("names no file",)),
         ("sqlite://host", ("names no file",)),
         ("file:a\0b.db", ("names no file",)),

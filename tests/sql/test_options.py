@@ -119,6 +119,9 @@ async def test_an_empty_prefix_is_none(url: str) -> None:
         ("postgresql:user:s3cret@host/db?x=1", "postgresql:***@host/db"),
         ("libsql:s3cret@host", "libsql:***@host"),
         ("file:a@b.db", "file:a@b.db"),
+        ("postgresql://user:s3cret/db", "postgresql://user:***/db"),
+        ("postgresql://[::1]:5432/db", "postgresql://[::1]:5432/db"),
+        ("memory://a:b", "memory://a:b"),
     ],
 )
 def test_redact(url: str, expected: str) -> None:

@@ -49,7 +49,13 @@ def locate(url: str) -> Location:
         raise ConfigurationError(
             f"{redact(url)!r} names no file: write file:workflow.db or file:/absolute/path.db"
         )
-    path = Path(text).expanduser().absolute()
+    try:
+        path = Path(text).expanduser().absolute()
+        os.fsencode(path)
+    except (RuntimeError, UnicodeEncodeError):
+        raise ConfigurationError(
+            f"{redact(url)!a} names no file: there is no such home directory, or a lone surrogate"
+        ) from None
     return Location(path=path, connect=_uri(path))
 
 
