@@ -48,6 +48,10 @@ async def neighbours_are_delivered(world: World) -> None:
         "last_error = 'x'",
         "payload = 'text'",
         "idempotency_key = x'00'",
+        "available_at = -9000000000000000",
+        "created_at = 9000000000000000000",
+        "deliveries = 'few'",
+        "attempt = 'first'",
     ],
 )
 async def test_a_damaged_message_fails_its_run_with_the_reason(
@@ -70,6 +74,23 @@ async def test_a_damaged_message_fails_its_run_with_the_reason(
         )
     assert status == "failed"
     assert "is damaged" in error
+
+
+@pytest.mark.parametrize("time", ["'soon'", "9000000000000000000"])
+async def test_a_message_that_never_falls_due_keeps_nobody_waiting(
+    make_world: MakeWorld, path: Path, time: str
+) -> None:
+    world = make_world()
+    await create_run(world, "wrun_1")
+    await create_run(world, "wrun_2")
+    message_id = await world.queue(QUEUE, {"runId": "wrun_1"})
+    damage(
+        path,
+        f"UPDATE queue_messages SET available_at = {time} WHERE message_id = ?",  # noqa: S608
+        message_id,
+    )
+    await world.start()
+    await neighbours_are_delivered(world)
 
 
 async def test_a_damaged_run_does_not_keep_its_message(

@@ -270,10 +270,18 @@ def claimed_message_of(row: Row) -> Message:
             _json(readable[column])
         except ValueError:
             readable[column] = None
+    for column in _TIMES:
+        try:
+            when(readable[column])
+        except OverflowError:
+            readable[column] = 0
+    # Else the database would refuse the row that says what became of it.
+    readable[_ATTEMPT] = max(1, readable[_ATTEMPT])
     return replace(message_of(readable), damage=damage)
 
 
-_HEADERS, _LAST_ERROR = 16, 17
+_ATTEMPT, _HEADERS, _LAST_ERROR = 4, 16, 17
+_TIMES = (8, 10, 11, 18, 19, 20)
 
 
 def _map(data: bytes | None) -> EventData | None:

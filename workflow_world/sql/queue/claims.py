@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from ...backend import Claim, Taken
 from ...core.entities import Message
@@ -12,6 +12,7 @@ from ...core.values import to_ms
 from ...ids import new_ulid
 from ..compiled import Read, Row, Session
 from ..contention import MAX_LOOKS
+from ..damage import UNREADABLE
 from ..rows import claimed_message_of
 from .base import QueueBase, earliest, replayed_by
 
@@ -59,7 +60,7 @@ class Claiming(QueueBase):
         known = self._looked
         if known is not None and version is not None and known[:2] == (version, prefixes):
             return known[2]
-        soonest = earliest(session.one(self._statements.soonest(prefixes)))
+        soonest = _first(session.one(self._statements.soonest(prefixes)))
         self._looked = version, prefixes, soonest
         return soonest
 
@@ -164,7 +165,15 @@ class Claiming(QueueBase):
     def _next_due(
         self, session: Session, now: datetime, prefixes: tuple[str, ...] | None
     ) -> datetime | None:
-        return earliest(session.one(self._statements.next_due(prefixes), now=to_ms(now)))
+        return _first(session.one(self._statements.next_due(prefixes), now=to_ms(now)))
+
+
+def _first(times: Sequence[Any] | None) -> datetime | None:
+    """``earliest``, but a damaged time must not keep the other messages from being claimed."""
+    try:
+        return earliest(times)
+    except UNREADABLE:
+        return None
 
 
 def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:
@@ -183,7 +192,7 @@ def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:
 def _taken_of(row: Row, changes: tuple[str, int, int, int]) -> Message:
     claimed = list(row)
     claimed[3] = "processing"
-    claimed[6] += 1
+    claimed[6] = row[6] + 1 if type(row[6]) is int else row[6]  # which is damaged, then
     claimed[9] = changes[0] + row[0]
     _, claimed[10], claimed[11], claimed[19] = changes
     return claimed_message_of(claimed)
