@@ -195,10 +195,10 @@ def test_unreachable_costs_no_attempt_and_never_gives_up() -> None:
 
 
 def test_release_at_shutdown() -> None:
-    """Spec 4.3: due now, attempt and error as they were."""
+    """Spec 4.3: due now, attempt and error as they were; a restart does not count."""
     message = replace(MESSAGE, attempt=2, deliveries=5, last_error={"message": "old"})
     back = settled(message, Released())
-    assert (back.status, back.attempt, back.deliveries) == ("pending", 2, 5)
+    assert (back.status, back.attempt, back.deliveries) == ("pending", 2, 4)
     assert back.available_at == START
     assert back.last_error == {"message": "old"}
 
@@ -272,6 +272,51 @@ def test_a_suspect_was_lost_half_of_its_times() -> None:
         number for number in range(1, 12) if is_suspect(replace(MESSAGE, deliveries=number), limits)
     ]
     assert found == [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 8, 12, 48])
+def test_an_outage_neither_ends_a_message_nor_makes_it_a_suspect(most: int) -> None:
+    limits, message = Limits(max_deliveries=most), replace(MESSAGE, attempt=3, deliveries=3)
+    for _ in range(60):
+        assert given_up(message, limits) is None
+        assert not is_suspect(message, limits)
+        back = settle(message, Unreachable(message="no"), now=START, spread=0, limits=limits)
+        message = delivered(message, back)
+
+
+def test_attempts_are_no_deliveries_without_an_end() -> None:
+    """All of them are made, however many they are."""
+    message = replace(MESSAGE, max_attempts=100)
+    for attempt in range(1, 100):
+        assert given_up(message, LIMITS) is None
+        assert not is_suspect(message, LIMITS)
+        assert message.attempt == attempt
+        message = delivered(message, settled(message, Failed(message="boom")))
+    last = settled(message, Failed(message="boom"))
+    assert (last.status, last.last_error and last.last_error["message"]) == ("failed", "boom")
+
+
+def test_a_message_that_is_put_off_is_bounded_but_no_suspect() -> None:
+    busy = Failed(message="busy", status=429, retry_after_seconds=1)
+    message = MESSAGE
+    for _ in range(LIMITS.max_deliveries):
+        assert given_up(message, LIMITS) is None
+        assert not is_suspect(message, LIMITS)
+        message = delivered(message, settled(message, busy))
+    reason = given_up(message, LIMITS)
+    assert reason is not None
+    assert "48 deliveries that were put off or never came to an end; last error: busy" in reason
+
+
+def test_what_was_put_off_hides_no_suspect() -> None:
+    """Deliveries without an end count as before; a continuation begins anew."""
+    busy = Failed(message="busy", retry_after_seconds=1)
+    message = delivered(MESSAGE, settled(MESSAGE, busy))
+    message = delivered(message, settled(message, Failed(message="boom")))
+    lost = replace(message, deliveries=message.deliveries + LIMITS.max_deliveries // 2)
+    assert is_suspect(lost, LIMITS)
+    again = settled(message, Again(delay_seconds=0))
+    assert again.last_error == {"message": "boom", "at": "2030-01-02T03:04:05.678Z"}
 
 
 def test_a_message_that_was_not_delivered_pays_nothing() -> None:

@@ -9,7 +9,8 @@ import socket
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpcore
@@ -435,6 +436,45 @@ async def test_outage_of_the_applications_database_costs_nothing(error: Exceptio
         result = await outcome(app.url)
     assert isinstance(result, Unreachable)
     await world.close()
+
+
+@pytest.mark.parametrize("key", ["a\0b", "\ud800", "k" * 513])
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_key_that_no_message_can_have_is_a_failure(status: int, key: str) -> None:
+    body = json.dumps({"timeoutSeconds": 1, "idempotencyKey": key}).encode()
+    found = outcome_of(Response(status=status, headers=[], body=body))
+    assert isinstance(found, Failed)
+    assert (found.status, found.retry_after_seconds) == (status, None)
+    assert "idempotency key" in found.message
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"Wed, 01 Jan 2031 00:01:30 GMT", 90),
+        (b"Wed, 01 Jan 2031 01:01:30 +0100", 90),
+        (b"Wed, 01 Jan 2031 00:01:30", 90),
+        (b"Tue, 01 Jan 2030 00:00:00 GMT", 0),
+        (b"Fri, 31 Dec 9999 23:59:59 -0200", None),
+        (b"soon", None),
+        (b"", None),
+        (b"\xff", None),
+    ],
+)
+def test_retry_after_may_be_a_date(value: bytes, seconds: float | None) -> None:
+    """By the clock of whoever answers, if it says what that shows."""
+    date = (b"Date", b"Wed, 01 Jan 2031 00:00:00 GMT")
+    found = outcome_of(Response(status=503, headers=[(b"Retry-After", value), date], body=b""))
+    assert isinstance(found, Failed)
+    assert found.retry_after_seconds == seconds
+
+
+def test_retry_after_with_a_date_and_no_clock() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True).encode()
+    found = outcome_of(Response(status=429, headers=[(b"retry-after", date)], body=b""))
+    assert isinstance(found, Failed)
+    assert found.retry_after_seconds is not None
+    assert 0 < found.retry_after_seconds <= 60
 
 
 @pytest.mark.parametrize(

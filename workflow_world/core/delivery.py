@@ -16,6 +16,10 @@ BACKOFF_MAX_S: Final = 60.0
 BACKOFF_SPREAD: Final = 0.2
 MAX_ERROR_BYTES: Final = 2048
 EXHAUSTED_CODE: Final = "MAX_DELIVERIES_EXCEEDED"
+_MOST_UNREACHED: Final = 8
+"""Deliveries in a row that reached nobody, as far as they are counted: for the backoff."""
+_PUT_OFF: Final = "putOff"
+"""In ``last_error``: how many deliveries the handler has put off, with a time to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +119,17 @@ def settle(
         case Again():
             return _again(message, outcome, now, limits)
         case Released():
-            return _back(message, now, now)
+            return undelivered(message, now)
         case Unreachable():
-            # Its own deliveries count up to the bound of crashes; an outage must not reach it.
+            # They count for the backoff, and must neither be given up for nor make a suspect.
+            most = min(_MOST_UNREACHED, _harmless(limits) - 1)
             delay = backoff_seconds(max(1, message.deliveries), spread)
             return _back(
                 message,
                 now,
                 now + _seconds(delay),
                 last_error=error_record(outcome.message, None, now),
-                deliveries=min(message.deliveries, 8),
+                deliveries=min(message.deliveries, message.attempt - 1 + most),
             )
         case Failed():
             return _failed(message, outcome, now, spread, limits)
@@ -134,10 +139,12 @@ def given_up(message: Message, limits: Limits) -> str | None:
     """Why a claimed message must not be delivered any more, or None (spec 4.3, last rows)."""
     if message.damage is not None:
         return message.damage
-    if message.deliveries <= limits.max_deliveries:
+    count = _uncharged(message)
+    if count <= limits.max_deliveries:
         return None
     last = (message.last_error or {}).get("message")
-    return f"Given up after {message.deliveries - 1} deliveries that never came to an end" + (
+    what = "were put off or never" if _put_off(message) else "never"
+    return f"Given up after {count - 1} deliveries that {what} came to an end" + (
         f"; last error: {last}" if last else ""
     )
 
@@ -147,7 +154,24 @@ def is_suspect(message: Message, limits: Limits) -> bool:
 
     Then whatever is delivered beside it pays for it, so it is to be the only such one.
     """
-    return max(1, limits.max_deliveries // 2) < message.deliveries <= limits.max_deliveries
+    count = _uncharged(message)
+    return count <= limits.max_deliveries and count - _put_off(message) > _harmless(limits)
+
+
+def _uncharged(message: Message) -> int:
+    """Its deliveries, this one included, but for those that cost an attempt: these have a limit of
+    their own."""
+    return message.deliveries - (message.attempt - 1)
+
+
+def _put_off(message: Message) -> int:
+    count = (message.last_error or {}).get(_PUT_OFF)
+    return count if isinstance(count, int) else 0
+
+
+def _harmless(limits: Limits) -> int:
+    """So many deliveries without an end make no suspect."""
+    return max(1, limits.max_deliveries // 2)
 
 
 def undelivered(message: Message, now: datetime, *, delay_s: float = 0) -> Settlement:
@@ -185,7 +209,10 @@ def _failed(
     delay = backoff_seconds(message.attempt, spread)
     if outcome.retry_after_seconds is not None:
         delay = min(max(delay, outcome.retry_after_seconds), limits.max_delay_s)
+        error[_PUT_OFF] = _put_off(message) + 1
         return _back(message, now, now + _seconds(delay), last_error=error)
+    if count := _put_off(message):
+        error[_PUT_OFF] = count
     if message.attempt >= message.max_attempts:
         return _ended(message, "failed", now, last_error=error)
     return _back(message, now, now + _seconds(delay), last_error=error, attempt=message.attempt + 1)
@@ -204,7 +231,8 @@ def _again(message: Message, outcome: Again, now: datetime, limits: Limits) -> S
         updated_at=now,
         idempotency_key=outcome.idempotency_key or message.idempotency_key,
         unless_key_held=outcome.idempotency_key is not None,
-        last_error=message.last_error,
+        last_error=message.last_error
+        and {name: value for name, value in message.last_error.items() if name != _PUT_OFF},
     )
 
 

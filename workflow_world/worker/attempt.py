@@ -65,7 +65,7 @@ class Attempt:
         intent = failure_of_run(message, settlement) if fails else None
         for attempt in range(_SETTLE_TRIES):
             try:
-                settled = await self._settling.settle(settlement, intent)
+                settled = await self._settling.settle(settlement, intent, alone=attempt > 0)
             except WorldError as error:
                 if error.code == "CORRUPT" and intent is not None:
                     logger.error("Run %s cannot be failed: %s", message.run_id, error)

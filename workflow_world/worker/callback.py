@@ -7,6 +7,8 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -14,15 +16,17 @@ import httpcore
 import httpx
 
 from ..api.messages import RESERVED_HEADERS
+from ..clock import SYSTEM_CLOCK
 from ..core.delivery import Again, Done, Failed, Outcome, Unreachable
 from ..core.entities import Message
 from ..core.queue_names import parse
 from ..core.values import without_credentials
+from ..errors import InvalidRequestError
 from ..settings import Settings
 from ..wire import CBOR, to_json
 from .callback_url import base_url
 from .connections import Connections, Headers, NotConnectedError, Response
-from .handlers import ATTEMPT_HEADER, ID_HEADER, NAME_HEADER, OUTAGE_CODE, seconds
+from .handlers import ATTEMPT_HEADER, ID_HEADER, NAME_HEADER, OUTAGE_CODE, key_of, seconds
 
 logger = logging.getLogger("workflow_world.deliver")
 
@@ -81,7 +85,10 @@ def outcome_of(response: Response) -> Outcome:
     succeeded = 200 <= status < 300
     if succeeded or status == _UNAVAILABLE:
         reply = _reply(body)
-        again = _again(reply)
+        try:
+            again = _again(reply)
+        except InvalidRequestError as error:
+            return Failed(message=f"HTTP {status}: {error}", status=status)
         if again is not None:
             return again
         if succeeded:
@@ -90,7 +97,7 @@ def outcome_of(response: Response) -> Outcome:
             return Unreachable(message="HTTP 503: the application's database cannot be reached")
     retry_after = None
     if status in (_TOO_MANY, _UNAVAILABLE):
-        retry_after = seconds(_header(response.headers, b"retry-after"))
+        retry_after = _retry_after(response.headers)
     text = body[:_SHOWN_BYTES].decode(errors="replace")[:_SHOWN_LENGTH]
     return Failed(message=f"HTTP {status}: {text}", status=status, retry_after_seconds=retry_after)
 
@@ -145,6 +152,28 @@ def _header(headers: Headers, name: bytes) -> bytes | None:
     return next((value for key, value in headers if key.lower() == name), None)
 
 
+def _retry_after(headers: Headers) -> float | None:
+    """The seconds of a ``Retry-After``, which names them or a date; None when there is none."""
+    value = _header(headers, b"retry-after")
+    if (found := seconds(value)) is not None:
+        return found
+    if (until := _date(value)) is None:
+        return None
+    # By the clock that the date is of.
+    now = _date(_header(headers, b"date")) or SYSTEM_CLOCK.now()
+    return max(0.0, (until - now).total_seconds())
+
+
+def _date(value: bytes | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        date = parsedate_to_datetime(value.decode("latin-1"))
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _decompressed(response: Response) -> bytes:
     """The body, also of a server that compresses without being asked to."""
     if _header(response.headers, b"content-encoding") is None:
@@ -167,8 +196,9 @@ def _reply(body: bytes) -> Mapping[str, Any]:
 
 
 def _again(reply: Mapping[str, Any]) -> Again | None:
+    """Raises: InvalidRequestError for a key that no message can have."""
     delay = reply.get("timeoutSeconds")
     if isinstance(delay, bool) or not isinstance(delay, int | float) or seconds(delay) is None:
         return None
     key = reply.get("idempotencyKey")
-    return Again(delay_seconds=delay, idempotency_key=key if isinstance(key, str) and key else None)
+    return Again(delay_seconds=delay, idempotency_key=key_of(key) if isinstance(key, str) else None)

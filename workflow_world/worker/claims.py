@@ -123,15 +123,17 @@ class Claims:
 
     async def _claim(self) -> float:
         """Fill the free slots. Returns: seconds until the next claim, unless a wake-up comes."""
-        free = self._free
         prefixes = self._deliverer.prefixes
+        if self._free > 0 and prefixes != ():
+            await self._held.renew()
+        # That may take long, and slots went to what was enqueued meanwhile.
+        free = self._free
         if free <= 0:
             # A slot that becomes free wakes; should that be lost, this looks again.
             self._saturated = True
             return self._poll_interval()
-        if prefixes is not None and not prefixes:
+        if prefixes == ():
             return self._poll_interval()
-        await self._held.renew()
         # While there are few messages one slot is kept, for what is enqueued during the claim.
         self._claiming = limit = free if self._busy else max(1, free - 1)
         try:
@@ -143,14 +145,19 @@ class Claims:
                     prefixes=prefixes,
                     taken=hold,
                 )
+            return await self._deliver(claim, limit)
         finally:
             self._claiming = 0
+
+    async def _deliver(self, claim: Claim, limit: int) -> float:
+        """Returns: see ``_claim``."""
         if self._stopping.is_set():
             # It came too late to be delivered here; others need not wait for its lease's end.
             self._held.drop(claim.messages)
             await self._held.give_back(claim.messages)
             return 0
         await self.slots.fill(claim.messages)
+        self._claiming = 0
         self._busy = len(claim.messages) == limit
         # Slots may have become free during the claim, when nobody was told of them.
         self._saturated = self._busy and self._free <= 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from ..core.delivery import Again
-from ..core.values import without_credentials
+from ..core.values import is_safe_id, without_credentials
 from ..errors import OUTAGE_CODES, BackendError, InvalidRequestError
 from ..http import Continuation, HTTPHandler, HTTPRequest, HTTPResponse, QueueHandler
 from ..wire import decode_body
@@ -60,11 +60,28 @@ class Handlers:
 
 
 def again_of(continuation: Continuation) -> Again:
-    """What a handler's continuation asks for; the SDK's class has the same two attributes."""
+    """What a handler's continuation asks for; the SDK's class has the same two attributes.
+
+    Raises: InvalidRequestError for a key that no message can have.
+    """
     return Again(
         delay_seconds=max(0.0, float(continuation.delay_seconds)),
-        idempotency_key=continuation.idempotency_key or None,
+        idempotency_key=key_of(continuation.idempotency_key),
     )
+
+
+def key_of(value: object) -> str | None:
+    """An idempotency key that somebody else named, or None if there is none.
+
+    Raises: InvalidRequestError for one that no message can have.
+    """
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not is_safe_id(value):
+        raise InvalidRequestError(
+            "A continuation's idempotency key must be 1 to 512 characters without NUL"
+        )
+    return value
 
 
 def outage_in(error: BaseException) -> BackendError | None:
@@ -120,6 +137,7 @@ def _http_handler(prefix: str, handler: QueueHandler) -> HTTPHandler:
             return _refused("Invalid message body")
         try:
             result = await handler(message, attempt=attempt, queue_name=name, message_id=message_id)
+            again = None if result is None else again_of(result)
         except NOT_THE_HANDLERS:
             raise
         except BaseException as error:
@@ -129,9 +147,8 @@ def _http_handler(prefix: str, handler: QueueHandler) -> HTTPHandler:
                 return _unavailable()
             logger.exception("The handler of %s failed on message %s", prefix, message_id)
             return HTTPResponse.json({"error": str(error) or type(error).__name__}, status=500)
-        if result is None:
+        if again is None:
             return HTTPResponse.json({"ok": True})
-        again = again_of(result)
         reply: dict[str, object] = {"timeoutSeconds": again.delay_seconds}
         if again.idempotency_key is not None:
             reply["idempotencyKey"] = again.idempotency_key

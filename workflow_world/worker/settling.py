@@ -21,12 +21,15 @@ class Settling:
         self._store = store
         self._waiting: list[tuple[Settlement, _Waiter]] = []
 
-    async def settle(self, settlement: Settlement, intent: Intent | None) -> bool:
-        """Returns: whether the lease was live, and so the settlement is stored.
+    async def settle(
+        self, settlement: Settlement, intent: Intent | None, *, alone: bool = False
+    ) -> bool:
+        """``alone``: not with others, one of which may be why this one was not stored.
 
+        Returns: whether the lease was live, and so the settlement is stored.
         Raises: WorldError; to settle the same again is then safe.
         """
-        if intent is not None:
+        if alone or intent is not None:
             # By itself: what is wrong with the run must not hold up the neighbours.
             return (await self._store.settle([(settlement, intent)]))[0]
         waiter: _Waiter = asyncio.get_running_loop().create_future()

@@ -127,6 +127,33 @@ async def test_b127_error_with_retry_after_costs_no_attempt(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("key", ["a\0b", "\ud800", "k" * 513])
+async def test_b129_key_that_cannot_be_stored_fails_its_message_alone(
+    make_world: MakeWorld, key: str
+) -> None:
+    """Messages that are settled at the same time are not held up."""
+    world = make_world(real_time=True, lock_duration_ms=LONG_LEASE_MS, max_retries=1)
+    came, calls = asyncio.Event(), list[object]()
+
+    async def handler(message: Any, **_: object) -> QueueContinuation | None:
+        calls.append(message["n"])
+        if len(calls) == 3:
+            came.set()
+        await came.wait()
+        return None if message["n"] else QueueContinuation(delay_seconds=1, idempotency_key=key)
+
+    world.create_queue_handler(PREFIX, handler)
+    ids = [await world.queue(QUEUE_NAME, {"n": n}) for n in range(3)]
+    await world.start()
+    failed = await message_in(world, ids[0], "failed")
+    assert failed.last_error is not None
+    assert "idempotency key" in str(failed.last_error["message"])
+    for message_id in ids[1:]:
+        await message_in(world, message_id, "completed")
+    assert sorted(map(str, calls)) == ["0", "1", "2"]
+
+
+@pytest.mark.anyio
 async def test_b129_continuation_gives_all_attempts_back(
     make_world: MakeWorld, clock: ManualClock
 ) -> None:
