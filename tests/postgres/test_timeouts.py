@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Generator
+from datetime import timedelta
 
 import psycopg
 import pytest
 from servers.postgres import Server
 
 from workflow_world import World
+from workflow_world.backend import Lease
 from workflow_world.errors import BackendError
+from workflow_world.sql.postgres import connections
 
 from .conftest import MakeWorld
 from .helpers import QUEUE, create_run, event, log_of
@@ -81,3 +85,68 @@ async def test_the_neighbours_of_what_is_held_up_are_written(
         kinds = [kind for kind, _ in await log_of(world, f"wrun_{number}")]
         assert kinds == ["run_created", "run_started"][: 1 if number == 2 else 2]
     await world.events.create("wrun_2", event("run_started"))
+
+
+async def leases(world: World, count: int) -> list[Lease]:
+    for number in range(count):
+        await world.queue(QUEUE, {"runId": f"wrun_{number}"})
+    claim = await world.backend.messages.claim(
+        limit=count, lease=timedelta(seconds=30), serialize_runs=True, prefixes=None
+    )
+    return [Lease(message_id=one.message_id, token=one.lease_token or "") for one in claim.messages]
+
+
+async def test_a_lease_is_extended_while_others_wait_for_a_run(
+    make_world: MakeWorld, url: str
+) -> None:
+    """Else it ran out, and a step that is alive were started again."""
+    world = make_world(lock_timeout_ms=3_000)
+    held = await leases(world, 1)
+    runs = [f"wrun_{number}" for number in range(8)]
+    for run_id in runs:
+        await create_run(world, run_id)
+    with psycopg.connect(url) as rival:
+        rival.execute("SELECT 1 FROM workflow_runs FOR UPDATE")
+        writing = [
+            asyncio.create_task(world.events.create(run_id, event("run_started")))
+            for run_id in runs
+        ]
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(2):
+            extend = world.backend.messages.extend
+            assert not await asyncio.to_thread(extend, held, timedelta(seconds=30))
+        assert not any(one.done() for one in writing)
+    await asyncio.gather(*writing)
+
+
+async def test_the_other_leases_are_extended_when_a_message_is_held(
+    make_world: MakeWorld, server: Server, name: str, url: str
+) -> None:
+    world = make_world(lock_timeout_ms=500)
+    held = await leases(world, 5)
+    extend = world.backend.messages.extend
+    with psycopg.connect(url) as rival:
+        about = "SELECT 1 FROM queue_messages WHERE message_id = %s FOR UPDATE"
+        rival.execute(about, (held[2].message_id,))
+        with pytest.raises(BackendError, match="lock_timeout_ms"):
+            await asyncio.to_thread(extend, held, timedelta(hours=1))
+    until = "SELECT message_id FROM queue_messages WHERE leased_until > updated_at + 60000"
+    extended = {found for (found,) in server.execute(until, name)}
+    assert extended == {one.message_id for one in held} - {held[2].message_id}
+    assert not await asyncio.to_thread(extend, held, timedelta(hours=1))
+
+
+def test_what_is_long_under_way_is_not_given_up() -> None:
+    """A large value on a slow line: something comes, with pauses."""
+
+    def answer() -> Generator[int, int]:
+        while True:
+            yield 1
+
+    connection = psycopg.Connection.__new__(psycopg.Connection)
+    waiting = connections._bounded(answer(), connection, 0.1)
+    next(waiting)
+    for number in range(57):
+        time.sleep(0.02)
+        waiting.send(number % 3 == 0)
+    waiting.close()

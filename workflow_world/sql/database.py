@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, TypeVar
 
@@ -144,6 +144,13 @@ class Database(ABC):
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
     ) -> T: ...
+
+    def write_each_blocking(self, operations: Sequence[tuple[Operation[T], Locks]]) -> list[T]:
+        """Several that go together, but do not fail together where ``concurrent``.
+
+        Raises: the error of the first that failed; the others are written.
+        """
+        return [self.write_blocking(operation, locks=locks) for operation, locks in operations]
 
     @abstractmethod
     async def read(self, operation: Operation[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,7 @@ from ...backend import Capabilities, Presence
 from ...clock import Clock
 from ...ids import new_ulid
 from ..database import FEW_EVENTS, Database, NoPresence
-from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
+from ..lane import NO_LOCKS, Job, Lane, Locks, Operation, outcome_of
 from ..near_lane import NearLane
 from ..server_clock import ServerClock
 from ..tables import tables
@@ -88,6 +88,7 @@ class PostgresDatabase(Database):
             origin=origin,
         )
         writes = Writes(self._pool, self._transactions)
+        self._transact = writes.transact
         reads = Reads(self._pool, self.dialect, self._server_clock, options)
         readers = min(_MAX_READERS, options.pool_size)
         patience = Patience()
@@ -156,7 +157,13 @@ class PostgresDatabase(Database):
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
     ) -> T:
-        return self._writes.submit_blocking(operation, repeatable=repeatable, locks=locks)
+        return self.write_each_blocking([(operation, locks)])[0]
+
+    def write_each_blocking(self, operations: Sequence[tuple[Operation[T], Locks]]) -> list[T]:
+        """On the caller's own thread: a lane's may wait for a lock for longer than a lease."""
+        jobs = [Job(operation, locks=locks) for operation, locks in operations]
+        self._transact(jobs)
+        return [outcome_of(job) for job in jobs]
 
     async def read(self, operation: Operation[T]) -> T:
         return await self._reads.submit(operation)

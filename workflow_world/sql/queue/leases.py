@@ -13,30 +13,36 @@ from ...core.delivery import Settlement
 from ...core.values import to_ms
 from ...signals import QUEUE, run_topic
 from ..compiled import Read, Session
-from ..lane import Locks
+from ..lane import Locks, Operation
 from ..rows import json_of, message_of
 from .base import QueueBase, earliest
 
 
 class Leases(QueueBase):
     def extend(self, leases: Sequence[Lease], lease: timedelta) -> frozenset[str]:
-        def extend_all(session: Session) -> frozenset[str]:
-            until = to_ms(session.now() + lease)
-            return frozenset(
-                held.message_id
-                for held in leases
-                if not session.run(
-                    self._statements.extend,
-                    b_message_id=held.message_id,
-                    b_token=held.token,
-                    until=until,
-                )
-            )
+        def extending(some: Sequence[Lease]) -> tuple[Operation[list[str]], Locks]:
+            def extend(session: Session) -> list[str]:
+                until = to_ms(session.now() + lease)
+                return [
+                    held.message_id
+                    for held in some
+                    if not session.run(
+                        self._statements.extend,
+                        b_message_id=held.message_id,
+                        b_token=held.token,
+                        until=until,
+                    )
+                ]
 
-        ids = tuple(held.message_id for held in leases)
-        return self._database.write_blocking(
-            extend_all, repeatable=True, locks=Locks(messages=ids, key=min(ids, default=""))
-        )
+            ids = tuple(held.message_id for held in some)
+            return extend, Locks(messages=ids, key=min(ids, default=""))
+
+        if self._database.concurrent:
+            # A row that somebody holds must not cost the other leases.
+            each = self._database.write_each_blocking([extending([held]) for held in leases])
+            return frozenset(message_id for lost in each for message_id in lost)
+        operation, locks = extending(leases)
+        return frozenset(self._database.write_blocking(operation, repeatable=True, locks=locks))
 
     async def settle(
         self, settlements: Sequence[tuple[Settlement, Intent | None]]
