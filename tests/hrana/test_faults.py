@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import socket
 import struct
@@ -317,3 +318,22 @@ def test_a_proxy_of_the_environment_is_used(
     assert type(caught.value) is hrana.OperationalError
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert connect(proxy.url).execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("127.0.0.1:1", "cannot be reached"),  # as curl takes it
+        ("socks5://user:s3cret@127.0.0.1:1", "socks5 proxy .* cannot be used: .*socksio"),
+        ("ftp://user:s3cret@127.0.0.1:1", "ftp proxy .* cannot be used"),
+    ],
+)
+def test_a_proxy_of_the_environment_that_cannot_be_used(
+    connect: Connect, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, value: str, expected: str
+) -> None:
+    monkeypatch.setenv("all_proxy", value)
+    if value.startswith("socks") and importlib.util.find_spec("socksio") is not None:
+        pytest.skip("socksio is installed")
+    with pytest.raises(hrana.OperationalError, match=expected) as caught:
+        connect(proxy.url).execute("SELECT 1")
+    assert "s3cret" not in str(caught.value)

@@ -218,13 +218,23 @@ class Transport:
             self._pid = os.getpid()
         if self._client is None:
             # Without httpx.Client above it, which would log a line for every request.
-            self._client = httpx.HTTPTransport(
-                verify=self._tls_context or _default_tls(),
-                limits=httpx.Limits(
-                    max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S
-                ),
-                proxy=_proxy_for(self.location.base),
-            )
+            proxy = _proxy_for(self.location.base)
+            try:
+                self._client = httpx.HTTPTransport(
+                    verify=self._tls_context or _default_tls(),
+                    limits=httpx.Limits(
+                        max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_S
+                    ),
+                    proxy=proxy,
+                )
+            except (ImportError, ValueError, httpx.InvalidURL) as error:
+                if proxy is None:
+                    raise
+                # What it says of the URL may have a password in it.
+                kind = proxy.partition(":")[0]
+                said = str(error) if isinstance(error, ImportError) else "it cannot be read"
+                text = f"The {kind} proxy that the environment names cannot be used: {said}"
+                raise Failure(text, maybe=False) from None
         return self._client
 
     @property
@@ -245,7 +255,9 @@ def _proxy_for(base: str) -> str | None:
     if proxy_bypass(parts.netloc):
         return None
     found = getproxies()
-    return found.get(parts.scheme) or found.get("all")
+    proxy = found.get(parts.scheme) or found.get("all")
+    # As other programs read it.
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 @functools.lru_cache(maxsize=1)
