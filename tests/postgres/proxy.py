@@ -63,6 +63,10 @@ class Proxy:
     def pending(self) -> int:
         return len(self._cuts)
 
+    def turn_to(self, port: int) -> None:
+        """Connections that are made from now on are another server's."""
+        self._port = port
+
     def cut_all(self) -> None:
         """Every connection that is open now ends."""
         for one in self._those_open():

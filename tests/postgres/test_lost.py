@@ -13,6 +13,7 @@ from servers.postgres import Postgres, Server
 
 from workflow_world import World
 from workflow_world.errors import BackendError
+from workflow_world.sql import outages
 from workflow_world.sql.compiled import Session
 from workflow_world.sql.database import Database
 from workflow_world.sql.postgres import connections, transaction
@@ -123,6 +124,16 @@ async def test_an_outcome_that_nobody_can_be_asked_for_is_unknown(
     assert len({bytes(one.payload) for one in found}) == len(found)
     assert {one for one in done if isinstance(one, str)} <= written
     assert len(written) <= len(unknown) + sum(isinstance(one, str) for one in done)
+
+
+async def test_what_lost_the_connection_is_said(
+    far: World, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create_run(far, "wrun_1")
+    monkeypatch.setattr(outages, "PATIENCE_S", 0.0)
+    proxy.cut("before", 2)
+    with pytest.raises(outages.Unreachable, match=r"again and again: .*(lost|closed)"):
+        await far.events.create("wrun_1", event("run_started"))
 
 
 @pytest.mark.parametrize("end", ["cut_all", "reset_all"])

@@ -14,9 +14,10 @@ from servers.postgres import Server
 
 from workflow_world import ConfigurationError, World
 from workflow_world.clock import SystemClock
+from workflow_world.errors import BackendError
 from workflow_world.signals import QUEUE as QUEUE_TOPIC
 from workflow_world.signals import run_topic, stream_topic
-from workflow_world.sql.postgres import connections
+from workflow_world.sql.postgres import connections, transaction
 from workflow_world.sql.postgres import listener as listener_module
 
 from .conftest import MakeWorld, Spawn
@@ -272,3 +273,23 @@ async def test_a_connection_that_fell_silent_is_given_up(
 async def test_notifications_are_not_for_a_pooler(make_world: MakeWorld) -> None:
     with pytest.raises(ConfigurationError, match="leave them out with transaction_pooler"):
         make_world(transaction_pooler=True, notifications=True)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+async def test_a_server_that_keeps_no_more_notifications(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """A session that listened has been in a transaction for long. The write goes on without."""
+    raising = (
+        "DO $$ BEGIN RAISE EXCEPTION 'too many notifications in the NOTIFY queue'"
+        " USING ERRCODE = '54000'; END $$"
+    )
+    monkeypatch.setattr(transaction, "_telling", lambda channel, payload: raising)
+    world = make_world()
+    runs = [f"wrun_{number}" for number in range(together)]
+    sent = await asyncio.gather(*(world.queue(QUEUE, {"runId": run_id}) for run_id in runs))
+    assert len(set(sent)) == together
+    monkeypatch.setattr(transaction, "_QUIET_S", 0.0)
+    other = make_world(pool_size=2)
+    with pytest.raises(BackendError, match=r"NOTIFY queue \(a session that listens"):
+        await other.queue(QUEUE, {"runId": "wrun_x"})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers.postgres import Postgres, Server
 from sqlalchemy import create_engine
 
 from workflow_world import create_world
-from workflow_world.errors import ConfigurationError, InvalidRequestError, WorldError
+from workflow_world.errors import BackendError, ConfigurationError, InvalidRequestError, WorldError
 from workflow_world.sql import open_backend
 
 from .conftest import MakeWorld
@@ -94,6 +95,43 @@ async def test_servers_that_cannot_be_used(
     with pytest.raises(WorldError, match=expected) as caught:
         await world.runs.list()
     check_is_one_clear_line(caught.value)
+
+
+async def test_a_name_service_that_does_not_answer_is_waited_for(
+    make_world: MakeWorld, server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It often fails together with the network. A name that it does not know is wrong for good."""
+    url = server.url(name).replace("127.0.0.1", "localhost")
+    if "localhost" not in url:
+        pytest.skip("postgres: where one of our own listens is known only")
+    world = make_world(url)
+    await create_run(world, "wrun_1")
+    left, look_up = [3], socket.getaddrinfo
+
+    def fails(host: Any, *arguments: Any, **named: Any) -> Any:
+        left[0] -= host == "localhost"
+        if left[0] > 0 and host == "localhost":
+            raise socket.gaierror(socket.EAI_AGAIN, "Try again")
+        return look_up(host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    ours = f"FROM pg_stat_activity WHERE datname = '{name}'"
+    server.execute(f"SELECT pg_terminate_backend(pid) {ours}")
+    await world.events.create("wrun_1", event("run_started"))
+    assert left[0] <= 0
+
+
+async def test_too_many_connections_are_named(
+    make_world: MakeWorld, server: Server, name: str
+) -> None:
+    server.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+    server.execute("DROP ROLE IF EXISTS limited; CREATE ROLE limited LOGIN")
+    world = make_world(server.url(name, user="limited"), auto_migrate=False)
+    try:
+        with pytest.raises(BackendError, match=r"too many connections.*lower pool_size"):
+            await world.runs.list()
+    finally:
+        server.execute("DROP ROLE limited")
 
 
 async def test_a_standby_is_named(make_world: MakeWorld, server: Server, name: str) -> None:

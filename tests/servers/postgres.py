@@ -263,6 +263,23 @@ class Postgres(Server):
             end(process, how, _STOP_S)
 
 
+class Standby(Postgres):
+    """Follows a server, which has to run when this is made. It may be read."""
+
+    def __init__(self, primary: Postgres) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def _initialise(self) -> None:
+        command = [str(self._bin / "pg_basebackup"), "-D", str(self.folder / "data"), "-R"]
+        command += ["--checkpoint=fast", "--no-sync", "-d", self._primary.url()]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **self._user)
+
+    def promote(self) -> None:
+        """Returns when it takes writes."""
+        self.execute("SELECT pg_promote()")
+
+
 class _Shared:
     """One server for all who ask, stopped when the last of them is done: fixtures of a session
     end in any order."""

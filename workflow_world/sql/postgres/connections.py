@@ -100,6 +100,7 @@ class Connector:
                 borrowed = self._given.raw_connection()
                 connection = cast("Connection", borrowed.driver_connection)
                 borrowed.detach()
+                _speak_utf8(connection)
                 return connection
             return psycopg.connect(**self._location.arguments)
         except psycopg.Error as error:
@@ -174,7 +175,9 @@ def _bounded(waiting: Any, connection: Connection, seconds: float) -> Generator[
         wanted = next(waiting)
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > deadline:
+            if ready:
+                deadline = time.monotonic() + seconds  # what is large may be long under way
+            elif time.monotonic() > deadline:
                 waiting.close()
                 connection.close()
                 raise psycopg.OperationalError(f"no answer within {seconds:g} s")
@@ -206,6 +209,18 @@ def roll_back(connection: Connection) -> None:
             run_sql(connection, "ROLLBACK")
     except (psycopg.Error, StillWaiting):
         connection.close()
+
+
+def _speak_utf8(connection: Connection) -> None:
+    """As ``Location`` has it. Poolers know this setting, and keep it to the client that made it."""
+    if connection.pgconn.parameter_status(b"client_encoding") == b"UTF8":
+        return
+    try:
+        connection.autocommit = True
+        run_sql(connection, "SET client_encoding = 'UTF8'")
+    except BaseException:
+        connection.close()
+        raise
 
 
 def local_timeouts(options: Options) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Generator, Iterable
 from typing import Final
 
@@ -11,7 +12,7 @@ import psycopg
 from ...errors import BackendError, InvalidRequestError, WorldError
 from ..outages import Unreachable
 
-CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
+_CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
 """Another transaction was first: serialization failure, deadlock, unique violation."""
 
 LOCK_NOT_AVAILABLE: Final = "55P03"
@@ -45,6 +46,17 @@ _PERMANENT: Final = (
     ("could not translate host name", "check the host in the URL"),
 )
 
+_NO_NAMES: Final = "the name service does not answer: check the host in the URL, and the network"
+_PASSING: Final = (
+    (f"[errno {int(socket.EAI_AGAIN)}]", _NO_NAMES),
+    ("temporary failure in name resolution", _NO_NAMES),
+    ("too many clients", "lower pool_size, or raise max_connections"),
+    ("remaining connection slots", "lower pool_size, or raise max_connections"),
+    ("too many connections", "lower pool_size, or raise the limit"),
+)
+"""Looked for first: some of them are said in the words of what is for good."""
+
+_UNHEARD: Final = "a session that listens has been in a transaction for long: end it"
 _HINTS: Final = {
     "42501": "grant the role the rights it needs: 'workflow-world db grants' prints them",
     "25006": "this server is a standby, or read-only: connect to the primary",
@@ -64,16 +76,36 @@ def is_lost(error: psycopg.Error, connection: psycopg.Connection[object]) -> boo
     return bool(connection.closed) or error.sqlstate in _GONE
 
 
+def is_unheard(error: psycopg.Error) -> bool:
+    """Whether the server keeps no more notifications, for some session has not heard the old."""
+    text = error.diag.message_primary or ""
+    return error.sqlstate == "54000" and "notifications" in text
+
+
+def is_passing(error: psycopg.Error) -> bool:
+    """Whether the same transaction may succeed in a moment; it was undone."""
+    return error.sqlstate in _CONFLICTS or is_unheard(error)
+
+
 def connect_error(error: psycopg.Error, label: str, secrets: Iterable[str]) -> BackendError:
     """``Unreachable`` where a later attempt may succeed."""
     reason = _one_line(str(error))
     for secret in secrets:
         reason = reason.replace(secret, "***")
     lower = reason.lower()
+    for mark, hint in _PASSING:
+        if mark in lower:
+            return Unreachable(f"Postgres at {label}: {reason} ({hint})")
     for mark, hint in _PERMANENT:
         if mark in lower:
             return BackendError(f"Postgres at {label}: {reason} ({hint})")
     return Unreachable(f"Postgres at {label}: {reason} (check that it runs and can be reached)")
+
+
+def lost_again(error: BaseException) -> Unreachable:
+    """``error`` was raised from what was seen of the last loss."""
+    reason = "" if error.__cause__ is None else f": {_one_line(str(error.__cause__))}"
+    return Unreachable(f"Postgres: the connection was lost, again and again{reason}")
 
 
 def backend_error(error: psycopg.Error) -> WorldError:
@@ -84,6 +116,12 @@ def backend_error(error: psycopg.Error) -> WorldError:
         return InvalidRequestError("Text with NUL characters cannot be stored in Postgres")
     if state == "22003":
         return InvalidRequestError("A number is too large to be stored")
+    if state == "22P05":
+        return InvalidRequestError(
+            "The database's encoding (UTF8 is best) lacks a character of a text"
+        )
+    if is_unheard(error):
+        return BackendError(f"Postgres: {reason} ({_UNHEARD})")
     if state == "54000":
         return InvalidRequestError(f"A name is too long to be stored in Postgres: {reason}")
     code = "CONSTRAINT" if state.startswith("23") else "BACKEND"

@@ -20,6 +20,8 @@ _DEFAULTS: Final = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
 }
+_ALWAYS: Final = {"client_encoding": "UTF8"}
+"""Whatever the database, the role or the environment say: arrays of text are sent as UTF-8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ def locate(url: str) -> Location:
     if any("\0" in str(value) for value in arguments.values()):
         # libpq would read up to there, and connect to something else.
         raise ConfigurationError(f"{label} has a NUL character (%00) in it: remove it")
-    return Location(label=label, arguments={**_DEFAULTS, **arguments})
+    return Location(label=label, arguments={**_DEFAULTS, **arguments, **_ALWAYS})
 
 
 def _arguments(url: str) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from ..server_clock import ServerClock
 from ..tables import Tables
 from .arrays import Texts
 from .connections import Connection, local_timeouts, roll_back, run_sql
-from .errors import is_lost
+from .errors import is_lost, is_unheard
 from .options import Options
 from .session import PostgresSession, payload_of, quoted
 from .sets import Sets
@@ -34,6 +34,8 @@ _IN_THE_FUTURE: Final = "22023"
 _APART_LOCK_TIMEOUT_MS: Final = 250
 _NEAR_LOCK_TIMEOUT_MS: Final = 10
 _COMMIT: Final = "COMMIT"
+_QUIET_S: Final = 60.0
+"""For so long nobody is told when the server keeps no more notifications: they poll."""
 
 
 class Transactions:
@@ -65,6 +67,7 @@ class Transactions:
         asked.append(f"set_config('lock_timeout', '{_NEAR_LOCK_TIMEOUT_MS}', true)")
         self._near_opening = begin.encode(), ", ".join(asked).encode()
         self._sets = Sets(dialect)
+        self._quiet_until = 0.0
         self.lock_timeout_s = options.lock_timeout_ms / 1000
 
     def begin(self, connection: Connection, *, careful: bool, near: bool = False) -> Transaction:
@@ -126,6 +129,7 @@ class Transactions:
             return lambda: self._learn_outcome(transaction, transaction.session.ended)
         except psycopg.Error as error:
             if not is_lost(error, transaction.connection):
+                self._refused(error)
                 raise  # the server answered, and committed nothing
             return partial(self._learn_outcome, transaction, partial(_again, error))
         _check(outcome)
@@ -137,10 +141,14 @@ class Transactions:
         # COMMIT only goes to a transaction whose number is known: see ``_find_out``.
         session.open()
         faults.point("before commit")
-        if not session.topics or not self._options.notifies:
+        is_quiet = not self._options.notifies or time.monotonic() < self._quiet_until
+        if not session.topics or is_quiet:
             return [_COMMIT]
-        payload = quoted(payload_of(self._origin, session.topics))
-        return [f"NOTIFY {self.channel}, {payload}", _COMMIT]
+        return [_telling(self.channel, payload_of(self._origin, session.topics)), _COMMIT]
+
+    def _refused(self, error: psycopg.Error) -> None:
+        if is_unheard(error):
+            self._quiet_until = time.monotonic() + _QUIET_S
 
     def _learn_outcome(self, transaction: Transaction, end: Callable[[], str]) -> None:
         """``end`` gives the server's answer to the COMMIT."""
@@ -148,6 +156,7 @@ class Transactions:
             outcome = end()
         except psycopg.Error as error:
             if not is_lost(error, transaction.connection):
+                self._refused(error)
                 raise  # the server answered, and committed nothing
             if transaction.session.wrote:
                 self._find_out(transaction, error)
@@ -158,7 +167,8 @@ class Transactions:
         """The answer to a COMMIT was lost. Returns if the transaction was committed.
 
         ``aborted`` is certain. ``committed`` could be said of a later transaction, for a server
-        that crashed may give a number twice: so a row of ours has to be there, too.
+        that crashed may give a number twice: so a row of ours has to be there, too. A standby that
+        took over, or is about to, is asked again until it knows.
         """
         deadline = time.monotonic() + _ASK_S
         while transaction.number is not None and time.monotonic() < deadline:
@@ -166,7 +176,7 @@ class Transactions:
                 with self._connect() as connection:
                     state = self._state_of(connection, transaction.number)
                     if state == "aborted":
-                        raise NotApplied
+                        raise NotApplied from error
                     if state == "committed" and self._is_proved(connection, transaction):
                         return
                     if state != "in progress":
@@ -182,11 +192,14 @@ class Transactions:
         ) from error
 
     def _state_of(self, connection: Connection, number: str) -> str | None:
+        # Asked first: a standby that is behind may be the primary a moment later.
+        is_behind = connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
         try:
             row = connection.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()
         except psycopg.Error as error:
             if error.sqlstate == _IN_THE_FUTURE:
-                return "aborted"  # this server never heard of it
+                # This server never heard of it; a standby may still.
+                return "in progress" if is_behind else "aborted"
             raise
         return None if row is None else row[0]
 
@@ -241,6 +254,10 @@ class Transaction:
 
     def roll_back(self) -> None:
         roll_back(self.connection)
+
+
+def _telling(channel: str, payload: str) -> str:
+    return f"NOTIFY {channel}, {quoted(payload)}"
 
 
 def _check(outcome: str) -> None:

@@ -16,7 +16,7 @@ from ..lane import Job
 from ..near_lane import Rest
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Retry, Unreachable
 from .connections import Connection, Pool, waiter_of
-from .errors import BLOCKED, CONFLICTS, STALE, is_lost, translated
+from .errors import BLOCKED, STALE, is_lost, is_passing, lost_again, translated
 from .transaction import Transaction, Transactions
 from .wire import StillWaiting
 
@@ -41,7 +41,7 @@ def repeated(action: Callable[[Connection], T], pool: Pool) -> T:
         except (_Lost, NotApplied) as error:
             pool.forget_idle()
             if not retry.after_loss():
-                raise Unreachable("Postgres: the connection was lost, again and again") from error
+                raise lost_again(error) from error
         except Unreachable:
             if not retry.after_loss():
                 raise
@@ -49,7 +49,7 @@ def repeated(action: Callable[[Connection], T], pool: Pool) -> T:
             if error.sqlstate in STALE and not renewed:
                 renewed = True
                 pool.forget_idle()
-            elif error.sqlstate not in CONFLICTS or not retry.after_conflict():
+            elif not is_passing(error) or not retry.after_conflict():
                 raise
 
 
