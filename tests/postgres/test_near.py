@@ -176,6 +176,22 @@ async def test_what_takes_long_before_the_commit_is_undone_and_done_by_a_thread(
     assert [kind for kind, _ in await log_of(far, "wrun_1")] == ["run_created", "step_created"]
 
 
+async def test_what_fails_late_keeps_its_connection(
+    far: World, url: str, proxy: Proxy, points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to its ROLLBACK comes when the event loop waits no longer."""
+    monkeypatch.setattr(connections, "NEAR_S", 0.3)
+    before = proxy.connections
+    proxy.delay_s = 0.2
+    with psycopg.connect(url) as rival:
+        rival.execute("SELECT 1 FROM workflow_runs WHERE run_id = 'wrun_1' FOR UPDATE")
+        started = asyncio.create_task(create_step(far))
+        await eventually(lambda: len(points.threads("looking lock runs")) == 2)
+    await started
+    assert points.threads("looking lock runs") == ["here", WRITER]
+    assert proxy.connections == before
+
+
 async def test_the_loop_goes_on_while_somebody_holds_the_run(
     far: World, url: str, points: Points
 ) -> None:

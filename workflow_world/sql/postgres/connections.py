@@ -203,11 +203,14 @@ def run_sql(connection: Connection, sql: str) -> psycopg.Cursor[tuple[Any, ...]]
 
 
 def roll_back(connection: Connection) -> None:
-    """Whatever is open on it. Never raises: a connection that cannot is not used again."""
+    """Whatever is open on it; a connection that cannot is not used again.
+
+    Raises: StillWaiting on an event loop's thread, as ``Wire.run`` does.
+    """
     try:
         if connection.pgconn.transaction_status != _IDLE:
-            run_sql(connection, "ROLLBACK")
-    except (psycopg.Error, StillWaiting):
+            wire_of(connection).run([(b"ROLLBACK", (), False)])
+    except psycopg.Error:
         connection.close()
 
 

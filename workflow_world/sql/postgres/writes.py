@@ -95,20 +95,30 @@ class Writes:
             transaction = self._transactions.begin(connection, careful=False, near=True)
             with waiter_of(connection).near():
                 try:
-                    transaction.run(jobs)
-                    find_out = transaction.commit_at_once()
+                    find_out = self._try(transaction, jobs)
                 except StillWaiting:
                     find_out = transaction.give_up
                 except Exception:
-                    transaction.roll_back()
                     return False
                 except BaseException:
-                    transaction.roll_back()
+                    connection.close()
                     raise
             if find_out is not None:
                 return partial(self._end, stack.pop_all(), transaction, find_out)
         faults.point("after commit")
         return True
+
+    def _try(self, transaction: Transaction, jobs: Sequence[Job[Any]]) -> Callable[[], None] | None:
+        """Raises: where nothing was committed. After StillWaiting there is ``give_up``, for an
+        error may come late, and the end of what it undoes later still."""
+        try:
+            transaction.run(jobs)
+            return transaction.commit_at_once()
+        except StillWaiting:
+            raise
+        except Exception:
+            transaction.roll_back()
+            raise
 
     def _end(
         self,
