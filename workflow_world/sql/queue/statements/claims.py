@@ -50,9 +50,10 @@ class ClaimStatements(StatementsBase):
                 .order_by(self._m.available_at, self._m.message_id)
                 .limit(bindparam("row_limit"))
             )
+            elsewhere = chosen
             if serialize:
-                chosen = chosen.where(~self._replaying())
-            elsewhere = chosen.add_columns(self._stale_mark()) if serialize else chosen
+                elsewhere = chosen.where(~self._replaying()).add_columns(self._stale_mark())
+                chosen = chosen.where(self._may_replay())
             if self._skips_locked:
                 elsewhere = elsewhere.with_for_update(skip_locked=True, of=self.t.messages)
             found = self._ready[key] = Statement(
@@ -90,8 +91,27 @@ class ClaimStatements(StatementsBase):
             .values(is_replaying=literal_column("NULL")),
         )
 
+    def _may_replay(self) -> ColumnElement[bool]:
+        """No live lease on a workflow message of the run holds this one back.
+
+        The leases are few, and are listed once: to look for each message among all of its run's
+        took seconds where a run had thousands of them. A message that is due has no live lease.
+        """
+        other = self.t.messages.alias("other")
+        replaying = select(other.c.run_id).where(
+            other.c.status == const("processing"),
+            other.c.leased_until > bindparam("now"),
+            other.c.step_id.is_(None),
+            other.c.run_id.is_not(None),
+        )
+        return or_(
+            self._m.run_id.is_(None),
+            self._m.step_id.is_not(None),
+            self._m.run_id.not_in(replaying),
+        )
+
     def _replaying(self) -> ColumnElement[bool]:
-        """A live lease on another workflow message of the run holds this one back."""
+        """The contrary, where the planner turns it into a join."""
         other = self.t.messages.alias("other")
         return exists(
             select(1).where(
