@@ -266,12 +266,27 @@ def test_every_outcome_settles(
         assert isinstance(outcome, Done | Failed)
 
 
-def test_a_suspect_was_lost_half_of_its_times() -> None:
-    limits = Limits(max_deliveries=8)
+@pytest.mark.parametrize(
+    ("most", "expected"), [(8, [3, 4, 5, 6, 7, 8]), (3, [2, 3]), (2, [2]), (1, [])]
+)
+def test_a_suspect_was_lost_twice(most: int, expected: list[int]) -> None:
+    """Or half of the times that it may be, so that it is one before it is given up."""
+    limits = Limits(max_deliveries=most)
     found = [
         number for number in range(1, 12) if is_suspect(replace(MESSAGE, deliveries=number), limits)
     ]
-    assert found == [5, 6, 7, 8]
+    assert found == expected
+
+
+def test_an_outage_hides_no_suspect() -> None:
+    """What was lost before it counts no more; what is lost after it does."""
+    lost = replace(MESSAGE, deliveries=3)
+    assert is_suspect(lost, LIMITS)
+    back = delivered(lost, settled(lost, Unreachable(message="no")))
+    assert not is_suspect(back, LIMITS)
+    assert [
+        is_suspect(replace(back, deliveries=back.deliveries + more), LIMITS) for more in range(3)
+    ] == [False, False, True]
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 8, 12, 48])

@@ -18,8 +18,12 @@ MAX_ERROR_BYTES: Final = 2048
 EXHAUSTED_CODE: Final = "MAX_DELIVERIES_EXCEEDED"
 _MOST_UNREACHED: Final = 8
 """Deliveries in a row that reached nobody, as far as they are counted: for the backoff."""
+_HARMLESS: Final = 2
+"""So many deliveries without an end make no suspect: a step of the SDK begins four times at most
+before it fails, also when it was another one that ended the process."""
 _PUT_OFF: Final = "putOff"
-"""In ``last_error``: how many deliveries the handler has put off, with a time to wait."""
+"""In ``last_error``: how many deliveries the handler has put off, with a time to wait, or reached
+nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,16 +125,7 @@ def settle(
         case Released():
             return undelivered(message, now)
         case Unreachable():
-            # They count for the backoff, and must neither be given up for nor make a suspect.
-            most = min(_MOST_UNREACHED, _harmless(limits) - 1)
-            delay = backoff_seconds(max(1, message.deliveries), spread)
-            return _back(
-                message,
-                now,
-                now + _seconds(delay),
-                last_error=error_record(outcome.message, None, now),
-                deliveries=min(message.deliveries, message.attempt - 1 + most),
-            )
+            return _unreached(message, outcome, now, spread, limits)
         case Failed():
             return _failed(message, outcome, now, spread, limits)
 
@@ -150,12 +145,12 @@ def given_up(message: Message, limits: Limits) -> str | None:
 
 
 def is_suspect(message: Message, limits: Limits) -> bool:
-    """Half of the deliveries that it may have never came to an end: perhaps it ends its workers.
+    """Several of its deliveries never came to an end: perhaps it ends its workers.
 
     Then whatever is delivered beside it pays for it, so it is to be the only such one.
     """
-    count = _uncharged(message)
-    return count <= limits.max_deliveries and count - _put_off(message) > _harmless(limits)
+    count, harmless = _uncharged(message), min(_HARMLESS, max(1, limits.max_deliveries // 2))
+    return count <= limits.max_deliveries and count - _put_off(message) > harmless
 
 
 def _uncharged(message: Message) -> int:
@@ -167,11 +162,6 @@ def _uncharged(message: Message) -> int:
 def _put_off(message: Message) -> int:
     count = (message.last_error or {}).get(_PUT_OFF)
     return count if isinstance(count, int) else 0
-
-
-def _harmless(limits: Limits) -> int:
-    """So many deliveries without an end make no suspect."""
-    return max(1, limits.max_deliveries // 2)
 
 
 def undelivered(message: Message, now: datetime, *, delay_s: float = 0) -> Settlement:
@@ -200,6 +190,23 @@ def error_record(text: str, status: int | None, now: datetime) -> dict[str, obje
 def due_after(now: datetime, delay_seconds: float) -> datetime:
     """When a delay ends, rounded up to a whole millisecond: never early (spec 4.6)."""
     return now + _seconds(delay_seconds)
+
+
+def _unreached(
+    message: Message, outcome: Unreachable, now: datetime, spread: float, limits: Limits
+) -> Settlement:
+    # Its deliveries count for the backoff, and must neither be given up for nor make a suspect.
+    most = min(_MOST_UNREACHED, limits.max_deliveries - 1)
+    count = min(_uncharged(message), most)
+    error = error_record(outcome.message, None, now)
+    delay = backoff_seconds(max(1, message.deliveries), spread)
+    return _back(
+        message,
+        now,
+        now + _seconds(delay),
+        last_error={**error, _PUT_OFF: count},
+        deliveries=message.attempt - 1 + count,
+    )
 
 
 def _failed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from typing import Any, Final
@@ -18,7 +19,7 @@ from .held import Held, lease_of
 
 logger = logging.getLogger("workflow_world.worker")
 
-_SUSPECT_DELAY_S: Final = 1.0
+_SUSPECT_DELAY_S: Final = 0.25
 _CANCELLED_S: Final = 1.0
 """How long a handler may take to end after it was cancelled."""
 
@@ -42,6 +43,7 @@ class Slots:
         self._delivering: dict[asyncio.Task[None], Message] = {}
         self._settling: set[asyncio.Task[None]] = set()
         self._suspect: str | None = None
+        self._alone_until = 0.0
 
     @property
     def free(self) -> int:
@@ -85,14 +87,17 @@ class Slots:
 
     async def _one_suspect(self, messages: Sequence[Message]) -> list[Message]:
         """The messages without a second one that may end this process: should it do so, then
-        only its own delivery is lost. The others are given back before it begins."""
+        only its own delivery is lost. The others are given back before it begins; but one that
+        takes long does not hold up all of them."""
         chosen: list[Message] = []
         others: list[Message] = []
+        now = time.monotonic()
         for message in messages:
             if not delivery.is_suspect(message, self._limits):
                 chosen.append(message)
-            elif self._suspect is None:
+            elif self._suspect is None or now >= self._alone_until:
                 self._suspect = message.message_id
+                self._alone_until = now + self._context.settings.lock_duration_ms / 1000
                 chosen.append(message)
             else:
                 others.append(message)
