@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--section",
         default="",
-        help="of docs/benchmarks.md: stores, postgres or libsql; default the first",
+        help="of docs/benchmarks.md: shared, stores, postgres or libsql; default the first",
     )
     return parser
 
