@@ -72,6 +72,31 @@ def grants(target: Target, role: str, rights: Rights) -> None:
     click.echo(migrate.grants_sql(_url(target), role, rights, **target.options), nl=False)
 
 
+@db.command()
+@target_options
+@verbose_option
+@click.option("--to", required=True, metavar="URL", help="The empty database that gets it all.")
+@click.option("--to-table-prefix", metavar="TEXT", help="What its tables' names begin with.")
+@click.option("--to-schema", metavar="NAME", help="Schema of its tables, on Postgres.")
+def copy(target: Target, to: str, to_table_prefix: str | None, to_schema: str | None) -> None:
+    """Copy all runs, messages and streams into another, empty database.
+
+    Stop all workers and applications first.
+    """
+    from ..sql.copying import Place
+    from ..sql.copying import copy as copy_database
+
+    given = {"table_prefix": to_table_prefix, "schema": to_schema}
+    other = Target(url=to, options={name: value for name, value in given.items() if value})
+    source = Place(url=_url(target), options=target.options)
+    copy_database(
+        source,
+        Place(url=_url(other), options=other.options),
+        lambda table, count: click.echo(f"{table}: {count} rows"),
+    )
+    click.echo(f"{other} has all of {target} now: set its URL, and start the workers")
+
+
 @click.command()
 @target_options
 @verbose_option

@@ -62,8 +62,9 @@ def version_of(connection: Connection, prefix: str, schema: str | None = None) -
     if row is None and found:
         raise SchemaError(
             f"The database has tables of workflow-world ({', '.join(found)}), but {table} has no "
-            "row: it was emptied, or an upgrade was cut off. If the tables are complete, run "
-            f"{_set_version(table)}; else restore a backup. Nothing was altered"
+            "row: it was emptied, or an upgrade or a copy was cut off. If the tables are complete, "
+            "run "
+            f"{set_version(table)}; else restore a backup. Nothing was altered"
         )
     version = None if row is None else str(row[0])
     if version is not None and version not in KNOWN:
@@ -74,7 +75,8 @@ def version_of(connection: Connection, prefix: str, schema: str | None = None) -
     return version
 
 
-def _set_version(table: str) -> str:
+def set_version(table: str) -> str:
+    """The statement that says that the tables are those of ``HEAD``."""
     return f"INSERT INTO {table} VALUES ('{HEAD}')"  # noqa: S608  # nothing but our names
 
 
