@@ -25,7 +25,7 @@ from workflow_world.settings import Settings
 from workflow_world.testing.conformance.endpoint import Request
 from workflow_world.worker import connections
 from workflow_world.worker.callback import outcome_of
-from workflow_world.worker.connections import Response
+from workflow_world.worker.connections import Connections, Response
 from workflow_world.worker.deliver import Deliverer
 from workflow_world.worker.handlers import Handlers
 
@@ -378,6 +378,20 @@ async def test_message_headers_do_not_frame_the_body() -> None:
     assert "transfer-encoding" not in call.headers
     assert call.headers["accept-encoding"] == "identity"
     assert call.headers["user-agent"] == "mine"
+
+
+async def test_a_large_answer_is_read_to_its_end_and_mostly_forgotten() -> None:
+    large = b"HTTP/1.1 200 -\r\ncontent-length: %d\r\n\r\n" % (5 << 20) + b"x" * (5 << 20)
+    app = Application(deque([saying(large)]))
+    async with app.running():
+        sender = Connections(limit=1, total_s=20)
+        url = httpcore.URL(f"{app.url}/")
+        head = [(b"Host", b"here"), (b"Content-Length", b"2")]
+        answer = await sender.post(url, head, b"{}")
+        assert (answer.status, answer.body) == (200, b"x" * (1 << 20))
+        assert (await sender.post(url, head, b"{}")).body == b"{}"
+        assert app.accepted == 1
+        await sender.close()
 
 
 async def test_compressed_answer_is_read() -> None:

@@ -24,6 +24,7 @@ KEEP_ALIVE_S: Final = 4.0
 # A hang-up that crossed our request on the way shows within a round trip. When it comes later,
 # the application was at work on the request.
 CROSSING_S: Final = 1.0
+_MOST_BYTES: Final = 1 << 20
 # A host that vanishes hangs up on nobody, and an answer may take any time: the system asks it for
 # signs of life, and breaks the connection 15 + 4 x 5 s after the last one.
 _KEEP_ALIVE: Final = (
@@ -50,7 +51,7 @@ class NotConnectedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """Status, headers as they came, and the body."""
+    """Status, headers as they came, and the body, or the beginning of a large one."""
 
     status: int
     headers: Headers
@@ -149,8 +150,11 @@ class Connections:
     async def _read(
         self, connection: httpcore.AsyncHTTPConnection, answer: httpcore.Response
     ) -> Response:
+        body = bytearray()
         try:
-            body = await answer.aread()
+            # To its end, for the application may be at work until then.
+            async for part in answer.aiter_stream():
+                body += part[: _MOST_BYTES - len(body)]
             await answer.aclose()
         except BaseException:
             await connection.aclose()
@@ -159,7 +163,7 @@ class Connections:
             self._idle.append(connection)
         else:
             await connection.aclose()
-        return Response(status=answer.status, headers=answer.headers, body=body)
+        return Response(status=answer.status, headers=answer.headers, body=bytes(body))
 
 
 class _Progress:
