@@ -14,6 +14,7 @@ _MODULES: Final = {
     "check": "check",
     "db": "database",
     "demo": "demo",
+    "inspect": "inspect",
     "purge": "queue",
     "repair": "check",
     "setup": "database",

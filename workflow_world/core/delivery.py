@@ -153,6 +153,12 @@ def is_suspect(message: Message, limits: Limits) -> bool:
     return count <= limits.max_deliveries and count - _put_off(message) > harmless
 
 
+def without_an_end(message: Message) -> int:
+    """How many deliveries nothing came back of: not the present one, nor those that ended."""
+    present = message.status == "processing"
+    return max(0, _uncharged(message) - _put_off(message) - present)
+
+
 def _uncharged(message: Message) -> int:
     """Its deliveries, this one included, but for those that cost an attempt: these have a limit of
     their own."""
