@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from check.stores import BUSY, ENDED, GONE, LEGACY, PENDING, STEPPING, beginning, make
 
-from .conftest import Call
+from .conftest import Call, Spawn
 
 URL = "file:workflow.db"
 DUE = "has been due for (120 min|2 h)"
@@ -92,3 +94,58 @@ def test_the_list(call: Call) -> None:
     assert shown.endswith(f"There are more: --cursor {cursor}\n")
     assert "No such run." in call("inspect", "runs", "--name", "other").stdout
     assert "not one that this list" in call("inspect", "runs", "--cursor", "x").stderr
+
+
+FLOW = """
+from vercel.workflow import FatalError, Workflows
+
+workflows = Workflows()
+
+
+@workflows.step
+async def charge(number: int) -> int:
+    raise FatalError("card declined")
+
+
+@workflows.workflow
+async def pay(number: int) -> int:
+    return await charge(number)
+"""
+
+PAY = """
+import asyncio
+import workflow_world
+world = workflow_world.install("file:pay.db")
+import flow
+from vercel.workflow import start
+
+async def main():
+    async with world:
+        run = await start(flow.pay, 1)
+        await world.runs.wait(run.run_id, 60)
+    print(run.run_id)
+
+asyncio.run(main())
+"""
+
+
+def test_the_text_of_an_error(spawn: Spawn, place: Path) -> None:
+    (place / "flow.py").write_text(FLOW)
+    (place / "pay.py").write_text(PAY)
+    paid = subprocess.run(
+        [sys.executable, "pay.py"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    run_id = paid.stdout.strip()
+    inspect = "inspect", "run", run_id, "--url", "file:pay.db"
+    silent = spawn(*inspect)
+    assert "It failed at " in silent.stdout
+    assert "Step step//flow//charge (" in silent.stdout
+    assert "card declined" not in silent.stdout
+    said = spawn(*inspect, "--error")
+    assert said.stdout.startswith(silent.stdout), said.stderr
+    assert said.stdout.endswith(f'- Workflow run "{run_id}" failed: card declined\n')

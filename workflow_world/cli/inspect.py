@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import datetime
 from typing import Final, get_args
@@ -14,14 +15,15 @@ from rich.text import Text
 from ..core.entities import Run, RunStatus
 from ..core.values import iso_ms
 from ..explain import explain
-from .common import Commands, Target, target_options, verbose_option, with_world
+from ..factory import install
+from .common import CommandError, Commands, Target, target_options, verbose_option, with_world
 
 _STATUSES: Final[tuple[str, ...]] = get_args(RunStatus)
 
 
 @click.group(cls=Commands)
 def inspect() -> None:
-    """Look at runs, and why they are where they are. No payload is shown."""
+    """Look at runs, and why they are where they are. No payload is shown unasked."""
 
 
 @inspect.command()
@@ -71,21 +73,43 @@ def runs(
 @target_options
 @verbose_option
 @click.argument("run_id")
+@click.option(
+    "--error", "shows_error", is_flag=True, help="Show the text of a failed run's error, too."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def run(target: Target, run_id: str, as_json: bool) -> None:
+def run(target: Target, run_id: str, shows_error: bool, as_json: bool) -> None:
     """Say what RUN_ID waits for, or how and why it ended."""
     found = with_world(target, lambda world: explain(world, run_id))
+    about, lines = found.run, [*found.reasons]
+    if shows_error and about.status == "failed":
+        lines.append(_error_of(target, run_id))
     if as_json:
-        click.echo(json.dumps(_as_json(found.run) | {"reasons": [*found.reasons]}, indent=2))
+        click.echo(json.dumps(_as_json(about) | {"reasons": lines}, indent=2))
         return
     console = Console(highlight=False)
-    about = found.run
     head = f"{about.run_id} of {about.workflow_name}: {_state(about)}"
     for line in (
         f"{head}, created {_time(about.created_at)}",
-        *(f"- {reason}" for reason in found.reasons),
+        *(f"- {line}" for line in lines),
     ):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _error_of(target: Target, run_id: str) -> str:
+    """As the SDK reads it, which wrote it."""
+    world = install(target.url, auto_migrate=False, **target.options)
+    from vercel.workflow import WorkflowRunFailedError, get_run
+
+    async def read() -> str:
+        try:
+            await get_run(run_id).return_value()
+        except WorkflowRunFailedError as error:
+            return str(error)
+        finally:
+            await world.close()
+        raise CommandError(f"The run {run_id} has not failed any more")
+
+    return asyncio.run(read())
 
 
 def _state(run: Run) -> str:
