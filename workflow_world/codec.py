@@ -107,7 +107,8 @@ def _is_plain(value: object) -> bool:
         # Each part once: with two references to itself, a value would double with each level.
         parts = {id(item): item for container in level for item in _parts(container)}
         level, depth = [*parts.values()], depth + 1
-    return plain
+    # At the last level a number of more than 64 bits is one level more.
+    return plain and depth <= MAX_DEPTH
 
 
 def _comes_back(item: object) -> bool:

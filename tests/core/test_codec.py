@@ -159,7 +159,10 @@ def test_what_could_not_be_read_again_is_refused() -> None:
     for _ in range(MAX_DEPTH - 2):
         sets, keys = [sets], (keys,)
     odd = timezone(timedelta(microseconds=5))
-    for value in (sets, {keys: 1}, cbor2.CBORTag(29, 5), datetime(2030, 1, 1, tzinfo=odd)):
+    deep: object = 2**64
+    for _ in range(MAX_DEPTH - 1):
+        deep = [deep]
+    for value in (sets, {keys: 1}, cbor2.CBORTag(29, 5), datetime(2030, 1, 1, tzinfo=odd), deep):
         with pytest.raises(InvalidRequestError, match="read again"):
             encode([value] if value is not sets else value)
     assert decode(encode({(1, 2): {3, 4}})) == {(1, 2): {3, 4}}

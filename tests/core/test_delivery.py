@@ -334,6 +334,19 @@ def test_what_was_put_off_hides_no_suspect() -> None:
     assert again.last_error == {"message": "boom", "at": "2030-01-02T03:04:05.678Z"}
 
 
+@pytest.mark.parametrize("outcome", [Done(), Failed(message="boom")])
+def test_what_was_put_off_is_forgotten_at_the_end(outcome: Outcome) -> None:
+    """A message that is retried is as good as new, and else were no suspect for long."""
+    message = replace(MESSAGE, max_attempts=1)
+    for _ in range(5):
+        busy = Failed(message="busy", retry_after_seconds=1)
+        message = delivered(message, settled(message, busy))
+    end = settled(message, outcome)
+    assert not end.only_ends
+    retried = replace(message, attempt=1, deliveries=3, last_error=end.last_error)
+    assert is_suspect(retried, LIMITS)
+
+
 def test_a_message_that_was_not_delivered_pays_nothing() -> None:
     message = replace(MESSAGE, deliveries=6, attempt=2)
     for delay_s in (0, 1):

@@ -93,6 +93,64 @@ async def test_a_message_that_never_falls_due_keeps_nobody_waiting(
     await neighbours_are_delivered(world)
 
 
+_LEASED = "status = 'processing', lease_token = 'x', leased_until"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "available_at = -9000000000000000",
+        f"{_LEASED} = 'soon'",
+        f"{_LEASED} = 9000000000000000000",
+    ],
+)
+async def test_an_idle_worker_looks_past_a_damaged_time(
+    make_world: MakeWorld, path: Path, change: str
+) -> None:
+    """Of another process it hears only through the database."""
+    world, other = make_world(), make_world()
+    heard = asyncio.Event()
+
+    async def handler(message: object, **about: object) -> None:
+        heard.set()
+
+    world.create_queue_handler(PREFIX, handler)
+    await world.start()
+    later = await other.queue(QUEUE, {"runId": "wrun_1"}, delay_seconds=3600)
+    await asyncio.sleep(0.3)
+    damage(path, f"UPDATE queue_messages SET {change} WHERE message_id = ?", later)  # noqa: S608
+    await other.queue(QUEUE, {"runId": "wrun_2"})
+    async with asyncio.timeout(PATIENCE_S):
+        await heard.wait()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "available_at = 9000000000000000000",
+        f"{_LEASED} = 'soon'",
+        f"{_LEASED} = x'00'",
+    ],
+)
+async def test_a_damaged_time_holds_nothing_of_its_run_back(
+    make_world: MakeWorld, path: Path, change: str
+) -> None:
+    world, other = make_world(), make_world()
+
+    async def handler(message: object, **about: object) -> None: ...
+
+    world.create_queue_handler(PREFIX, handler)
+    await world.start()
+    later = await other.queue(QUEUE, {"runId": "wrun_1"}, delay_seconds=3600)
+    damage(path, f"UPDATE queue_messages SET {change} WHERE message_id = ?", later)  # noqa: S608
+    message_id = await other.queue(QUEUE, {"runId": "wrun_1"}, idempotency_key="k")
+
+    async def completed() -> bool:
+        return (await world.messages.get(message_id)).status == "completed"
+
+    await until(completed)
+
+
 async def test_a_damaged_run_does_not_keep_its_message(
     make_world: MakeWorld, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

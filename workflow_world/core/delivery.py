@@ -170,6 +170,12 @@ def _put_off(message: Message) -> int:
     return count if isinstance(count, int) else 0
 
 
+def _uncounted(message: Message) -> Mapping[str, object] | None:
+    """``last_error`` where the deliveries are counted anew, as when an ended message is retried."""
+    error = message.last_error
+    return error and {name: value for name, value in error.items() if name != _PUT_OFF}
+
+
 def undelivered(message: Message, now: datetime, *, delay_s: float = 0) -> Settlement:
     """Claimed, but not delivered: due again after ``delay_s`` seconds, and nothing is consumed."""
     return _back(message, now, now + _seconds(delay_s), deliveries=max(0, message.deliveries - 1))
@@ -224,10 +230,10 @@ def _failed(
         delay = min(max(delay, outcome.retry_after_seconds), limits.max_delay_s)
         error[_PUT_OFF] = _put_off(message) + 1
         return _back(message, now, now + _seconds(delay), last_error=error)
-    if count := _put_off(message):
-        error[_PUT_OFF] = count
     if message.attempt >= message.max_attempts:
         return _ended(message, "failed", now, last_error=error)
+    if count := _put_off(message):
+        error[_PUT_OFF] = count
     return _back(message, now, now + _seconds(delay), last_error=error, attempt=message.attempt + 1)
 
 
@@ -244,8 +250,7 @@ def _again(message: Message, outcome: Again, now: datetime, limits: Limits) -> S
         updated_at=now,
         idempotency_key=outcome.idempotency_key or message.idempotency_key,
         unless_key_held=outcome.idempotency_key is not None,
-        last_error=message.last_error
-        and {name: value for name, value in message.last_error.items() if name != _PUT_OFF},
+        last_error=_uncounted(message),
     )
 
 
@@ -289,9 +294,9 @@ def _ended(
         available_at=message.available_at,
         updated_at=now,
         idempotency_key=message.idempotency_key,
-        last_error=last_error or message.last_error,
+        last_error=last_error or _uncounted(message),
         exhausted=status == "failed",
-        only_ends=status == "completed" and last_error is None,
+        only_ends=status == "completed" and not _put_off(message),
     )
 
 

@@ -145,9 +145,12 @@ class Database(ABC):
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
     ) -> T: ...
 
-    def write_each_blocking(self, operations: Sequence[tuple[Operation[T], Locks]]) -> list[T]:
+    def write_each_blocking(
+        self, operations: Sequence[tuple[Operation[T], Locks]]
+    ) -> list[T | None]:
         """Several that go together, but do not fail together where ``concurrent``.
 
+        Returns: None for one that would have had to wait for what another transaction holds.
         Raises: the error of the first that failed; the others are written.
         """
         return [self.write_blocking(operation, locks=locks) for operation, locks in operations]

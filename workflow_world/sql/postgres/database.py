@@ -88,7 +88,7 @@ class PostgresDatabase(Database):
             origin=origin,
         )
         writes = Writes(self._pool, self._transactions)
-        self._transact = writes.transact
+        self._transact, self._transact_each = writes.transact, writes.transact_each
         reads = Reads(self._pool, self.dialect, self._server_clock, options)
         readers = min(_MAX_READERS, options.pool_size)
         patience = Patience()
@@ -157,13 +157,17 @@ class PostgresDatabase(Database):
     def write_blocking(
         self, operation: Operation[T], *, repeatable: bool = False, locks: Locks = NO_LOCKS
     ) -> T:
-        return self.write_each_blocking([(operation, locks)])[0]
+        job = Job(operation, locks=locks)
+        self._transact([job])
+        return outcome_of(job)
 
-    def write_each_blocking(self, operations: Sequence[tuple[Operation[T], Locks]]) -> list[T]:
+    def write_each_blocking(
+        self, operations: Sequence[tuple[Operation[T], Locks]]
+    ) -> list[T | None]:
         """On the caller's own thread: a lane's may wait for a lock for longer than a lease."""
         jobs = [Job(operation, locks=locks) for operation, locks in operations]
-        self._transact(jobs)
-        return [outcome_of(job) for job in jobs]
+        blocked = {id(job) for job in self._transact_each(jobs)}
+        return [None if id(job) in blocked else outcome_of(job) for job in jobs]
 
     async def read(self, operation: Operation[T]) -> T:
         return await self._reads.submit(operation)

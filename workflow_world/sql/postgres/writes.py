@@ -85,6 +85,24 @@ class Writes:
             # Outside: what was committed must not run again, whatever fails now.
             faults.point("after commit")
 
+    def transact_each(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """The same, but none waits for a lock for longer than a moment.
+
+        Returns: those that would have had to, and are undone.
+        """
+        with translated():
+            blocked: list[Job[Any]] = []
+            try:
+                self._repeat(lambda transaction: transaction.run(jobs), near=True)
+            except (Unreachable, WorldClosedError):
+                raise
+            except Exception as error:
+                if getattr(error, "code", None) == UNKNOWN_OUTCOME:
+                    raise
+                blocked = self._hurried(jobs)
+            faults.point("after commit")
+        return blocked
+
     def transact_at_once(self, jobs: Sequence[Job[Any]]) -> bool | Rest:
         """One attempt, on an event loop's thread. Returns: False when it failed, and all is undone;
         or what goes on with it when the server takes long."""
@@ -144,14 +162,9 @@ class Writes:
         self._repeat(lambda transaction: transaction.run(jobs))
 
     def _apart(self, jobs: Sequence[Job[Any]]) -> None:
-        """The same batch once more, a savepoint around each, so that one failure is one failure."""
-
-        def run(transaction: Transaction) -> list[Job[Any]]:
-            transaction.hurry()
-            return [job for job in jobs if not self._alone(transaction, job)]
-
+        """The same batch once more, so that one failure is one failure."""
         until = None
-        for job in self._repeat(run, careful=True):
+        for job in self._hurried(jobs):
             # It only had no time to wait. All of them together wait as long as one may.
             until = until or time.monotonic() + self._transactions.lock_timeout_s
             if time.monotonic() > until:
@@ -161,6 +174,15 @@ class Writes:
                     self._together([job])
             except Exception as error:
                 job.error = error
+
+    def _hurried(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """A savepoint around each. Returns: those that another transaction was in the way of."""
+
+        def run(transaction: Transaction) -> list[Job[Any]]:
+            transaction.hurry()
+            return [job for job in jobs if not self._alone(transaction, job)]
+
+        return self._repeat(run, careful=True)
 
     def _alone(self, transaction: Transaction, job: Job[Any]) -> bool:
         """False: another transaction was in its way, and it is undone; its error says so."""
@@ -183,10 +205,12 @@ class Writes:
         transaction.execute("RELEASE SAVEPOINT one")
         return not was_blocked
 
-    def _repeat(self, run: Callable[[Transaction], T], *, careful: bool = False) -> T:
+    def _repeat(
+        self, run: Callable[[Transaction], T], *, careful: bool = False, near: bool = False
+    ) -> T:
         def once(connection: Connection) -> T:
             nonlocal careful
-            transaction = self._transactions.begin(connection, careful=careful)
+            transaction = self._transactions.begin(connection, careful=careful, near=near)
             # Another time another transaction may have been the first.
             careful = True
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...signals import QUEUE
 from ..compiled import Row
-from ..damage import checked
+from ..damage import UNREADABLE, checked
 from ..holding import Holding
 from ..rows import when
 from .statements import QueueStatements
@@ -52,3 +52,13 @@ def earliest(times: Sequence[Any] | None) -> datetime | None:
     found = [time for time in times or () if time is not None]
     checked("A time in queue_messages", found, *[int] * len(found))
     return when(min(found, default=None))
+
+
+def first_due(times: Sequence[Any] | None, now: datetime) -> datetime | None:
+    """``earliest``, but a damaged time must not keep the other messages waiting: one before the
+    calendar is due, and neither one behind it nor what is no number ever will be."""
+    first: Any = min((one for one in times or () if isinstance(one, int | float)), default=None)
+    try:
+        return when(first)
+    except UNREADABLE:
+        return now if first is not None and first < 0 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from ...backend import Claim, Taken
 from ...core.entities import Message
@@ -12,9 +12,8 @@ from ...core.values import to_ms
 from ...ids import new_ulid
 from ..compiled import Read, Row, Session
 from ..contention import MAX_LOOKS
-from ..damage import UNREADABLE
 from ..rows import claimed_message_of
-from .base import QueueBase, earliest, replayed_by
+from .base import QueueBase, first_due, replayed_by
 
 _CLAIMED: Final = ("pending", "processing")
 """What may be ready: messages that wait, and those whose lease has expired."""
@@ -60,7 +59,7 @@ class Claiming(QueueBase):
         known = self._looked
         if known is not None and version is not None and known[:2] == (version, prefixes):
             return known[2]
-        soonest = _first(session.one(self._statements.soonest(prefixes)))
+        soonest = first_due(session.one(self._statements.soonest(prefixes)), session.now())
         self._looked = version, prefixes, soonest
         return soonest
 
@@ -165,15 +164,7 @@ class Claiming(QueueBase):
     def _next_due(
         self, session: Session, now: datetime, prefixes: tuple[str, ...] | None
     ) -> datetime | None:
-        return _first(session.one(self._statements.next_due(prefixes), now=to_ms(now)))
-
-
-def _first(times: Sequence[Any] | None) -> datetime | None:
-    """``earliest``, but a damaged time must not keep the other messages from being claimed."""
-    try:
-        return earliest(times)
-    except UNREADABLE:
-        return None
+        return first_due(session.one(self._statements.next_due(prefixes), now=to_ms(now)), now)
 
 
 def _one_replay_per_run(rows: Sequence[Row]) -> list[Row]:

@@ -17,7 +17,7 @@ from ..contention import MAX_LOOKS, contended
 from ..lane import Locks
 from ..replays import soon
 from ..rows import json_of, message_of
-from .base import QueueBase, earliest
+from .base import QueueBase, earliest, first_due
 
 
 class Enqueuing(QueueBase):
@@ -95,7 +95,7 @@ class Enqueuing(QueueBase):
         """Whether a live lease is on a message that replays the run."""
         if run_id is None:
             return False
-        until = earliest(session.one(self._statements.replaying, run_id=run_id))
+        until = first_due(session.one(self._statements.replaying, run_id=run_id), now)
         return until is not None and until > now
 
     def _enqueue(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,9 @@ from ...signals import QUEUE, run_topic
 from ..compiled import Read, Session
 from ..lane import Locks, Operation
 from ..rows import json_of, message_of
-from .base import QueueBase, earliest
+from .base import QueueBase, first_due
+
+logger = logging.getLogger("workflow_world.lease")
 
 
 class Leases(QueueBase):
@@ -38,9 +41,12 @@ class Leases(QueueBase):
             return extend, Locks(messages=ids, key=min(ids, default=""))
 
         if self._database.concurrent:
-            # A row that somebody holds must not cost the other leases.
+            # A row that somebody holds must not cost the other leases, nor the next claim: nobody
+            # takes it meanwhile, and the next extension tells whether it was taken since.
             each = self._database.write_each_blocking([extending([held]) for held in leases])
-            return frozenset(message_id for lost in each for message_id in lost)
+            if count := each.count(None):
+                logger.warning("%d leases are not extended yet: somebody holds their rows", count)
+            return frozenset(message_id for lost in each for message_id in lost or ())
         operation, locks = extending(leases)
         return frozenset(self._database.write_blocking(operation, repeatable=True, locks=locks))
 
@@ -94,8 +100,9 @@ class Leases(QueueBase):
     def _holds_back(self, session: Session, run_id: str) -> bool:
         """Whether another message of the run waits for this replay to end."""
         statement, values = self._holding_back(run_id)
-        due = earliest(session.one(statement, **values))
-        return due is not None and due <= session.now()
+        now = session.now()
+        due = first_due(session.one(statement, **values), now)
+        return due is not None and due <= now
 
     def _holding_back(self, run_id: str) -> Read:
         return self._statements.held_back, {"run_id": run_id}

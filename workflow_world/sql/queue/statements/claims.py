@@ -101,6 +101,8 @@ class ClaimStatements(StatementsBase):
         replaying = select(other.c.run_id).where(
             other.c.status == const("processing"),
             other.c.leased_until > bindparam("now"),
+            # What is no number is above all numbers, but for this.
+            other.c.leased_until + 0 > bindparam("now"),
             other.c.step_id.is_(None),
             other.c.run_id.is_not(None),
         )
