@@ -297,6 +297,12 @@ def test_an_outage_neither_ends_a_message_nor_makes_it_a_suspect(most: int) -> N
         assert not is_suspect(message, limits)
         back = settle(message, Unreachable(message="no"), now=START, spread=0, limits=limits)
         message = delivered(message, back)
+    for _ in range(most):
+        assert given_up(message, limits) is None
+        message = replace(message, deliveries=message.deliveries + 1)
+    reason = given_up(message, limits)
+    assert reason is not None
+    assert f"Given up after {most} deliveries that never came to an end" in reason
 
 
 def test_attempts_are_no_deliveries_without_an_end() -> None:

@@ -22,8 +22,9 @@ _HARMLESS: Final = 2
 """So many deliveries without an end make no suspect: a step of the SDK begins four times at most
 before it fails, also when it was another one that ended the process."""
 _PUT_OFF: Final = "putOff"
-"""In ``last_error``: how many deliveries the handler has put off, with a time to wait, or reached
-nobody."""
+"""In ``last_error``: how many deliveries the handler has put off, with a time to wait."""
+_UNREACHED: Final = "unreached"
+"""In ``last_error``: how many of the last deliveries reached nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ def settle(
         case Released():
             return undelivered(message, now)
         case Unreachable():
-            return _unreached(message, outcome, now, spread, limits)
+            return _unreached(message, outcome, now, spread)
         case Failed():
             return _failed(message, outcome, now, spread, limits)
 
@@ -166,14 +167,20 @@ def _uncharged(message: Message) -> int:
 
 
 def _put_off(message: Message) -> int:
-    count = (message.last_error or {}).get(_PUT_OFF)
+    return _counted(message, _PUT_OFF)
+
+
+def _counted(message: Message, name: str) -> int:
+    count = (message.last_error or {}).get(name)
     return count if isinstance(count, int) else 0
 
 
 def _uncounted(message: Message) -> Mapping[str, object] | None:
     """``last_error`` where the deliveries are counted anew, as when an ended message is retried."""
     error = message.last_error
-    return error and {name: value for name, value in error.items() if name != _PUT_OFF}
+    return error and {
+        name: value for name, value in error.items() if name not in (_PUT_OFF, _UNREACHED)
+    }
 
 
 def undelivered(message: Message, now: datetime, *, delay_s: float = 0) -> Settlement:
@@ -204,20 +211,15 @@ def due_after(now: datetime, delay_seconds: float) -> datetime:
     return now + _seconds(delay_seconds)
 
 
-def _unreached(
-    message: Message, outcome: Unreachable, now: datetime, spread: float, limits: Limits
-) -> Settlement:
-    # Its deliveries count for the backoff, and must neither be given up for nor make a suspect.
-    most = min(_MOST_UNREACHED, limits.max_deliveries - 1)
-    count = min(_uncharged(message), most)
-    error = error_record(outcome.message, None, now)
-    delay = backoff_seconds(max(1, message.deliveries), spread)
+def _unreached(message: Message, outcome: Unreachable, now: datetime, spread: float) -> Settlement:
+    # An outage ends deliveries, too: what was lost up to now says nothing of the message.
+    count = min(_counted(message, _UNREACHED) + 1, _MOST_UNREACHED)
     return _back(
         message,
         now,
-        now + _seconds(delay),
-        last_error={**error, _PUT_OFF: count},
-        deliveries=message.attempt - 1 + count,
+        now + _seconds(backoff_seconds(count, spread)),
+        last_error={**error_record(outcome.message, None, now), _UNREACHED: count},
+        deliveries=min(message.deliveries, message.attempt - 1),
     )
 
 
@@ -296,7 +298,7 @@ def _ended(
         idempotency_key=message.idempotency_key,
         last_error=last_error or _uncounted(message),
         exhausted=status == "failed",
-        only_ends=status == "completed" and not _put_off(message),
+        only_ends=status == "completed" and _uncounted(message) == message.last_error,
     )
 
 
