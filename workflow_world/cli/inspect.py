@@ -16,7 +16,7 @@ from ..core.entities import Run, RunStatus
 from ..core.values import iso_ms
 from ..explain import explain
 from ..factory import install
-from .common import CommandError, Commands, Target, target_options, verbose_option, with_world
+from .common import Commands, Target, target_options, verbose_option, with_world
 
 _STATUSES: Final[tuple[str, ...]] = get_args(RunStatus)
 
@@ -82,7 +82,7 @@ def run(target: Target, run_id: str, shows_error: bool, as_json: bool) -> None:
     found = with_world(target, lambda world: explain(world, run_id))
     about, lines = found.run, [*found.reasons]
     if shows_error and about.status == "failed":
-        lines.append(_error_of(target, run_id))
+        lines.append(_error_of(target, run_id) or "It has completed since")
     if as_json:
         click.echo(json.dumps(_as_json(about) | {"reasons": lines}, indent=2))
         return
@@ -95,19 +95,15 @@ def run(target: Target, run_id: str, shows_error: bool, as_json: bool) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _error_of(target: Target, run_id: str) -> str:
-    """As the SDK reads it, which wrote it."""
+def _error_of(target: Target, run_id: str) -> str | None:
     world = install(target.url, auto_migrate=False, **target.options)
-    from vercel.workflow import WorkflowRunFailedError, get_run
+    from ..vercel.failures import failure_of
 
-    async def read() -> str:
+    async def read() -> str | None:
         try:
-            await get_run(run_id).return_value()
-        except WorkflowRunFailedError as error:
-            return str(error)
+            return await failure_of(run_id)
         finally:
             await world.close()
-        raise CommandError(f"The run {run_id} has not failed any more")
 
     return asyncio.run(read())
 
