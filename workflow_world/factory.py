@@ -38,10 +38,9 @@ def create_world(
     settings, backend_options = resolve(options)
     if settings.debug is not None:
         enable_debug_logging(settings.debug)
-    backend = registry.open_backend(
-        url.strip(), clock=clock, environ=os.environ, options=backend_options
-    )
-    return World(backend, settings, clock=clock)
+    url = url.strip()
+    backend = registry.open_backend(url, clock=clock, environ=os.environ, options=backend_options)
+    return World(backend, settings, clock=clock, url=registry.redact(url))
 
 
 def install(database_url: str | None = None, **options: Any) -> World:

@@ -40,8 +40,10 @@ class World:
         *,
         clock: Clock = SYSTEM_CLOCK,
         default_deployment_id: str = "dpl_sql",
+        url: str | None = None,
     ) -> None:
         self._backend = backend
+        self._url = url
         self.settings = settings
         self._deployment_id = settings.deployment_id or default_deployment_id
         self._context = Context(backend, settings, clock)
@@ -59,6 +61,11 @@ class World:
 
     def __repr__(self) -> str:
         return f"<World on {self._backend.capabilities.name}>"
+
+    @property
+    def url(self) -> str | None:
+        """The URL that ``create_world`` made it from, without secrets."""
+        return self._url
 
     @property
     def backend(self) -> Backend:

@@ -63,7 +63,10 @@ def test_dotenv_takes_our_names_only_and_never_overrides(tmp_path: Path) -> None
         "# WORKFLOW_ENVIRONMENT=no\n"
         "WORKFLOW_MAX_RETRIES = '7'\n"
         "DATABASE_PASSWORD=secret\n"
-        "PORT=8000\n"
+        "PORT=8000 # of uvicorn\n"
+        'WORKFLOW_DATABASE_URL="file:a b.db#1" # in production\n'
+        "WORKFLOW_SERVICE_URL=http://h/#x\t#y\n"
+        "WORKFLOW_DEPLOYMENT_ID= # none\n"
         "not an assignment\n"
     )
     environ = {"WORKFLOW_CONCURRENCY": "9", "WORKFLOW_DEBUG": ""}
@@ -73,6 +76,9 @@ def test_dotenv_takes_our_names_only_and_never_overrides(tmp_path: Path) -> None
         "WORKFLOW_DEBUG": "1",
         "WORKFLOW_MAX_RETRIES": "7",
         "PORT": "8000",
+        "WORKFLOW_DATABASE_URL": "file:a b.db#1",
+        "WORKFLOW_SERVICE_URL": "http://h/#x",
+        "WORKFLOW_DEPLOYMENT_ID": "",
     }
     load_dotenv(tmp_path / "missing", environ)
     load_dotenv(tmp_path, environ)

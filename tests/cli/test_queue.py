@@ -123,3 +123,19 @@ def test_no_color_is_honoured(spawn: Spawn) -> None:
     plain = spawn("status", "--url", "bad", FORCE_COLOR="1", NO_COLOR="1")
     assert "\x1b[31m" not in plain.stderr
     assert "\x1b[1;31m" not in plain.stderr
+
+
+async def leave_one() -> None:
+    world = create_world()
+    await world.queue(QUEUE, {})
+    await world.close()
+
+
+def test_status_says_that_nobody_takes_a_message(call: Call) -> None:
+    asyncio.run(leave_one())
+    assert "Nobody takes it" not in call("status").stdout
+    connection = sqlite3.connect("workflow.db")
+    with connection:
+        connection.execute("UPDATE queue_messages SET available_at = available_at - 60 * 1000")
+    assert "Nobody takes it: is a worker running" in call("status").stdout
+    connection.close()

@@ -56,8 +56,10 @@ asyncio.run(main())
 
 
 @contextmanager
-def working(place: Path, *arguments: str) -> Generator[subprocess.Popen[str]]:
-    """A worker that said it is ready."""
+def working(
+    place: Path, *arguments: str, shown: str = "working on file:workflow.db with naps"
+) -> Generator[subprocess.Popen[str]]:
+    """A worker whose first words say that it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "workflow_world", "worker", *arguments],
         cwd=place,
@@ -68,7 +70,7 @@ def working(place: Path, *arguments: str) -> Generator[subprocess.Popen[str]]:
         with process:
             try:
                 assert process.stderr is not None
-                assert "working on file:workflow.db with naps" in process.stderr.readline()
+                assert process.stderr.readline().startswith(shown.format(pid=process.pid))
                 yield process
             finally:
                 process.kill()
@@ -122,6 +124,25 @@ def test_a_task_of_a_step_that_exits_fails_its_run_alone(place: Path) -> None:
     assert "A task called exit(3)" in stderr
 
 
+def test_a_module_that_installs_its_own_world(place: Path) -> None:
+    """It is the one that is worked on, shown, and no reason for a warning."""
+    (place / "naps.py").write_text(
+        "import workflow_world\nworkflow_world.install('file:other.db')\n" + FLOW
+    )
+    shown = f"working on file:other.db with naps (pid {{pid}}, in {place}); stop with Ctrl+C\n"
+    with working(place, "naps", shown=shown):
+        assert (place / "other.db").exists()
+        assert not (place / "workflow.db").exists()
+
+
+def test_a_worker_that_only_calls_an_application_needs_no_workflows(place: Path) -> None:
+    (place / "deliver.py").write_text(
+        "import workflow_world\nworkflow_world.install(delivery='http')\n"
+    )
+    with working(place, "deliver", shown="working on file:workflow.db with deliver"):
+        pass
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_running_step_end(place: Path, number: signal.Signals) -> None:
     (place / "naps.py").write_text(FLOW)
@@ -160,7 +181,11 @@ def test_a_second_signal_stops_at_once(place: Path) -> None:
         ("broken", "raise RuntimeError('first\\nsecond')", "RuntimeError: first second"),
         ("typo", "def (", "SyntaxError"),
         ("exits", "raise SystemExit(3)", "SystemExit: 3"),
+        ("missing.part", None, "start the worker where it is"),
+        ("broken", "import nosuch", "No module named 'nosuch'\n"),
+        ("leaky", "raise OSError('no postgresql://u:secret@h/d')", "no postgresql://***@h/d"),
         ("script.py", None, "write the name of the module: script"),
+        ("app:app", None, "write the name of the module: app"),
         ("../x", None, "cannot import ../x"),
     ],
 )

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import wraps
@@ -30,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _VERBOSE: Final = "workflow_world.verbose"
 _ENV_NAMES: Final = ("DEPLOYMENT_ID", "PORT")
 _ENV_PREFIX: Final = "WORKFLOW_"
+_COMMENT: Final = re.compile(r"(?:^|\s+)#")
 
 logger = logging.getLogger("workflow_world.cli")
 
@@ -173,8 +175,9 @@ def is_verbose(ctx: click.Context) -> bool:
 def load_dotenv(path: Path, environ: MutableMapping[str, str]) -> None:
     """Take this package's variables from a ``.env`` file; a variable that is set wins.
 
-    Lines are ``NAME=value`` or ``export NAME=value``; a value may be quoted, ``#`` begins a
-    comment line. Other variables are the application's and are left to it (spec 6.5).
+    Lines are ``NAME=value`` or ``export NAME=value``; a value may be quoted; ``#`` begins a
+    comment, at the start of a line or behind a blank. Other variables are the application's and
+    are left to it (spec 6.5).
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -192,8 +195,14 @@ def _assignments(text: str) -> Mapping[str, str]:
         name, equals, value = line.partition("=")
         if not equals or line.startswith("#"):
             continue
-        value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        found[name.strip()] = value
+        found[name.strip()] = _value(value.strip())
     return found
+
+
+def _value(text: str) -> str:
+    """Without its quotes, and without the comment behind it."""
+    if text[:1] in ("'", '"') and (end := text.find(text[0], 1)) > 0:
+        rest = text[end + 1 :].lstrip()
+        if not rest or rest.startswith("#"):
+            return text[1:end]
+    return _COMMENT.split(text, maxsplit=1)[0]

@@ -19,6 +19,11 @@ from .common import Target, target_options, verbose_option, with_world
 _STATUSES: Final[tuple[MessageStatus, ...]] = get_args(MessageStatus)
 _BATCH: Final = 1_000
 _LONGEST_S: Final = 1e10
+_LONG_DUE_S: Final = 10
+_NOBODY: Final = (
+    "Nobody takes it: is a worker running, on this very database and with the module that has the "
+    "workflows of its queue?"
+)
 
 
 def _a_number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
@@ -112,6 +117,8 @@ def _print_table(stats: QueueStats, url: str) -> None:
     if due is not None:
         when = f"due for {due:.1f} s" if due >= 0 else f"due in {-due:.1f} s"
         console.print(f"Oldest pending message: {when}", highlight=False)
+        if due >= _LONG_DUE_S and not any(each.get("processing") for each in stats.counts.values()):
+            console.print(_NOBODY, highlight=False)
     if claimed is not None:
         console.print(f"Longest running message: {claimed:.1f} s", highlight=False)
 

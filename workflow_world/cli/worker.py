@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from ..core.values import without_credentials
 from ..factory import install
 from ..world import World
 from .common import CommandError, Target, is_verbose, target_options, verbose_option
@@ -38,9 +39,10 @@ def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     with target.accepted():
         ours = install(target.url, **target.options)
+    _give_way()
     import_modules(modules)
     world = _installed(ours)
-    if not world.handled_prefixes:
+    if not world.handled_prefixes and world.settings.delivery != "http":
         raise CommandError(
             f"nothing to work on: importing {', '.join(modules)} created no Workflows()"
         )
@@ -49,7 +51,13 @@ def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
             f"{', '.join(modules)} installs a World of its own: leave --url, --schema and "
             "--table-prefix out to work on that"
         )
-    _run(_work(world, f"{target} with {', '.join(modules)}"))
+    _run(_work(world, f"{world.url or world} with {', '.join(modules)}"))
+
+
+def _give_way() -> None:
+    from ..vercel.install import give_way
+
+    give_way()
 
 
 def _installed(ours: World) -> World:
@@ -71,13 +79,19 @@ def import_modules(modules: Sequence[str]) -> None:
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:
-            hint = ""
-            if module.endswith(".py") or os.sep in module:
-                name = module.removesuffix(".py").strip("./").replace(os.sep, ".")
-                hint = f" (write the name of the module: {name})"
+            said = without_credentials(f"{type(error).__name__}: {error}")
             raise CommandError(
-                f"cannot import {module}: {type(error).__name__}: {error}{hint}"
+                f"cannot import {module}: {said}{_hint(module, error, here)}"
             ) from error
+
+
+def _hint(module: str, error: BaseException, here: str) -> str:
+    name = module.partition(":")[0].removesuffix(".py").strip("./").replace(os.sep, ".")
+    if name and name != module:
+        return f" (write the name of the module: {name})"
+    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+        return f" (it is neither in {here} nor installed: start the worker where it is)"
+    return ""
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -116,6 +130,8 @@ async def _work(world: World, what: str) -> None:
         # which stops everything, a tenth of a second (measured).
         gc.collect()
         gc.freeze()
-        click.echo(f"working on {what} (pid {os.getpid()}); stop with Ctrl+C", err=True)
+        click.echo(
+            f"working on {what} (pid {os.getpid()}, in {os.getcwd()}); stop with Ctrl+C", err=True
+        )
         await stop.wait()
     click.echo("stopped", err=True)

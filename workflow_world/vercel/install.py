@@ -48,7 +48,7 @@ def attach(make: Callable[[], World]) -> World:
             "call install() once, before the first Workflows() is created"
         )
     world = make()
-    if isinstance(current, SdkWorld) and not current.world.is_closed:
+    if isinstance(current, SdkWorld) and not (current.gives_way or current.world.is_closed):
         logger.warning(
             "install() was called again: the SDK uses %r from now on, and a worker of the World "
             "before it delivers nothing. Install one World per process, or close the first",
@@ -63,6 +63,13 @@ def attached() -> World | None:
     """The World that the SDK uses now, when it is one of ours."""
     current = w.the_world
     return current.world if isinstance(current, SdkWorld) else None
+
+
+def give_way() -> None:
+    """Let an application's own World take the place of the one that the SDK uses now."""
+    current = w.the_world
+    if isinstance(current, SdkWorld):
+        current.gives_way = True
 
 
 def _handlers_exist() -> bool:

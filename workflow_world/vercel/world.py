@@ -32,10 +32,12 @@ class SdkWorld(w.World):
 
     Attributes:
         world: the World underneath.
+        gives_way: another may be installed in its place, which is nobody's mistake.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.gives_way = False
         self._prefixes: set[str] = set()
         self._models = EventCache(to_event)
 
