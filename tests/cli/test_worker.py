@@ -124,6 +124,19 @@ def test_a_task_of_a_step_that_exits_fails_its_run_alone(place: Path) -> None:
     assert "A task called exit(3)" in stderr
 
 
+def test_leaves_what_it_does_not_have_to_another_worker(place: Path) -> None:
+    (place / "naps.py").write_text(FLOW)
+    (place / "others.py").write_text("from vercel.workflow import Workflows\nw = Workflows()\n")
+    start_run(place, "0")
+    with working(place, "others", shown="working on file:workflow.db with others") as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert "no workflow workflow//naps//nap" in said
+        with working(place, "naps"):
+            wait_for(place / "ended")
+            assert start_run(place, "0", "wait") == "completed"
+
+
 def test_a_module_that_installs_its_own_world(place: Path) -> None:
     """It is the one that is worked on, shown, and no reason for a warning."""
     (place / "naps.py").write_text(

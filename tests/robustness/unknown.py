@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import timedelta
 from typing import Any
 
 import workflow_world
@@ -13,6 +14,10 @@ world = workflow_world.install(sys.argv[1], max_retries=2, poll_interval_ms=20)
 
 from good_flow import good  # noqa: E402
 from vercel.workflow import start  # noqa: E402
+
+from workflow_world.vercel import elsewhere  # noqa: E402
+
+elsewhere.PATIENCE = timedelta(seconds=2)  # type: ignore[misc]  # pyright: ignore[reportConstantRedefinition]
 
 
 def event(kind: str, key: str | None = None, **data: object) -> dict[str, object]:

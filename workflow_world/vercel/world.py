@@ -19,6 +19,7 @@ from ..core.entities import Event, Page, Wait
 from ..errors import ConfigurationError
 from ..world import World
 from .cache import EventCache
+from .elsewhere import left_to_others
 from .errors import BORDER
 from .models import from_event, stamped, to_event, to_hook, to_run, to_step
 from .waiting import patient
@@ -99,6 +100,7 @@ class SdkWorld(w.World):
                     f"There is a Workflows() for the queues {queue_name_prefix}* already in this "
                     "process: let all modules share one, or give each a namespace of its own"
                 )
+            handler = left_to_others(self.world.clock, queue_name_prefix, handler)
             answer = self.world.create_queue_handler(
                 queue_name_prefix, patient(self.world, handler)
             )
