@@ -81,10 +81,10 @@ async def test_damages_are_found_and_mended(engine: str, engines: Running) -> No
 
 
 IMPOSSIBLE: Final = {
-    "postgres": re.compile(r"'noon'|CAST\(x'ff' AS TEXT\)"),
+    "postgres": re.compile(r"'noon'|CAST\(x'ff' AS TEXT\)|data = 'text'|stream_name = x'ff'"),
     "libsql": re.compile(r"CAST\(x'ff' AS TEXT\)"),
 }
-"""A word for a number; text that is not UTF-8, which a libSQL server cannot put into an answer."""
+"""Values of another type; text that is not UTF-8, which a libSQL server cannot answer with."""
 Rows: TypeAlias = dict[str, list[dict[str, Any]]]
 SPELLED: Final = (
     (r"x'ff'", "decode('ff', 'hex')"),
@@ -101,7 +101,10 @@ async def test_each_damage_has_its_finding_and_its_repair(
     """Every damage that can be repaired, and a third of the others, or all of those that the server
     can hold and give back."""
     start, tried, chance = beginning(), Counter[str](), random.Random(seed)  # noqa: S311
-    wanted = [one for one in DAMAGES if LONG or one.repaired or chance.random() < 1 / 3]
+    possible = [
+        one for one in DAMAGES if not any(IMPOSSIBLE[engine].search(sql) for sql in one.sql)
+    ]
+    wanted = [one for one in possible if LONG or one.repaired or chance.random() < 1 / 3]
     with engines(engine).database() as url:
         lenient = without_constraints(url)
         async with opened(url, start) as world:
@@ -112,15 +115,13 @@ async def test_each_damage_has_its_finding_and_its_repair(
         try:
             with database.connect() as connection:
                 for one in wanted:
-                    if any(IMPOSSIBLE[engine].search(sql) for sql in one.sql):
-                        continue
                     with connection.begin():
                         hurt(connection, engine, lenient, sound, one, past)
                     await one_finding(url, start + AGE, one)
                     tried[one.kind] += 1
         finally:
             database.dispose()
-    assert {*tried} == {one.kind for one in wanted} or not LONG
+    assert tried.total() == len(wanted)
     print(f"{tried.total()} of {len(DAMAGES)} damages")  # noqa: T201
 
 

@@ -17,6 +17,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 HERE = "127.0.0.1"
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
@@ -28,6 +39,9 @@ class Authority:
         self._name = _named(f"workflow-world tests {os.urandom(8).hex()}")
         made = _certificate(self._name, self._key, self._name)
         made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        made = made.add_extension(_SIGNS, critical=True)
+        own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        made = made.add_extension(own, critical=False)
         self.path = folder / "authority.pem"
         self.path.write_bytes(_text(made.sign(self._key, hashes.SHA256())))
 
@@ -41,6 +55,9 @@ class Authority:
         made = _certificate(self._name, key, _named(host), days=days)
         made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
         made = made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        # Without it Python 3.13 refuses the certificate.
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        made = made.add_extension(signer, critical=False)
         paths = self._folder / f"{host}{days}.pem", self._folder / f"{host}{days}.key"
         paths[0].write_bytes(_text(made.sign(self._key, hashes.SHA256())))
         paths[1].write_bytes(
