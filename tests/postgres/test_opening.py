@@ -67,6 +67,7 @@ def check_is_one_clear_line(error: BaseException | None) -> None:
         ({"database": "missing"}, 'database "missing" does not exist.*create it'),
         ({"user": "stranger:s3cret"}, 'role "stranger" does not exist.*create it'),
         ({"user": "guarded:s3cret"}, "password authentication failed.*check the user"),
+        ({"user": "guarded:failed"}, r"password authentication \*\*\*.*check the user"),
         ({"user": "guarded"}, "no password supplied.*wants a password"),
         ({"query": "?sslmode=require"}, "does not support SSL.*check sslmode"),
         ({"query": "?sslmode=verify-full&sslrootcert=/nowhere"}, "SSL.*check sslmode"),

@@ -90,9 +90,10 @@ def is_passing(error: psycopg.Error) -> bool:
 def connect_error(error: psycopg.Error, label: str, secrets: Iterable[str]) -> BackendError:
     """``Unreachable`` where a later attempt may succeed."""
     reason = _one_line(str(error))
+    # Before anything is hidden: a password may be one of the words.
+    lower = reason.lower()
     for secret in secrets:
         reason = reason.replace(secret, "***")
-    lower = reason.lower()
     for mark, hint in _PASSING:
         if mark in lower:
             return Unreachable(f"Postgres at {label}: {reason} ({hint})")
