@@ -11,7 +11,7 @@ import pytest
 import workflow_world
 from workflow_world.cli.common import load_dotenv
 
-from .conftest import Spawn
+from .conftest import Call, Spawn
 
 
 def test_version(spawn: Spawn) -> None:
@@ -82,3 +82,10 @@ def test_dotenv_takes_our_names_only_and_never_overrides(tmp_path: Path) -> None
     }
     load_dotenv(tmp_path / "missing", environ)
     load_dotenv(tmp_path, environ)
+
+
+@pytest.mark.parametrize("command", [("status",), ("purge",), ("check",), ("inspect", "runs")])
+def test_memory_cannot_be_looked_at(call: Call, command: tuple[str, ...]) -> None:
+    result = call(*command, "--url", "memory:")
+    assert result.exit_code == (2 if command == ("check",) else 1)
+    assert "memory: is the memory of one process" in result.stderr

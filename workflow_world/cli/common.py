@@ -22,7 +22,7 @@ from rich.text import Text
 
 from ..errors import WorldError
 from ..factory import DEFAULT_URL, URL_VARIABLES, create_world
-from ..registry import redact
+from ..registry import redact, scheme_of
 from ..settings import env_text
 from ..world import World
 
@@ -134,7 +134,12 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_world(target: Target, use: Callable[[World], Awaitable[T]]) -> T:
-    """Look at an existing database: the schema is checked, never created."""
+    """Look at an existing database: the schema is checked, never created.
+
+    Raises: CommandError for one that only the process has which made it.
+    """
+    if scheme_of(target.full_url) == "memory":
+        raise CommandError(f"{target} is the memory of one process: name a database to look at")
 
     async def run() -> T:
         with target.accepted():
