@@ -121,8 +121,12 @@ async def test_poison_ends_with_its_reason_and_alone(
     assert (message.status, message.attempt) == ("failed", 3)
     assert reason in str(message.last_error)
     assert calls in (0, 3)
-    said = [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
-    assert any(message_id in line and "wrun_poison" in line for line in said), said
+
+    async def is_said() -> bool:
+        said = [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
+        return any(message_id in line and "wrun_poison" in line for line in said)
+
+    await until(is_said, "nobody said it")  # right behind what is stored
 
 
 async def test_a_handler_that_hangs_says_so_and_its_neighbours_go_on(
