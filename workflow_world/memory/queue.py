@@ -284,7 +284,8 @@ class MemoryQueue:
             return False
         key = new.idempotency_key if new.unless_key_held else None
         if holder(self._messages.values(), key, besides=new.message_id) is not None:
-            self._put(change, finished(message, "completed", now))
+            ended = replace(message, last_error=new.last_error)
+            self._put(change, finished(ended, "completed", now))
         else:
             settled = replace(
                 message,

@@ -154,6 +154,27 @@ async def test_b131_continuation_whose_key_is_held_completes(
 
 
 @pytest.mark.anyio
+async def test_b131_what_was_put_off_is_counted_no_more(world: World, clock: ManualClock) -> None:
+    """Of a message that completes for another has its key: as of one that is done."""
+    message_id = await put(world)
+    busy = Failed(message="busy", retry_after_seconds=1)
+    assert await end(world, await claim_one(world, message_id), busy, clock.now())
+    put_off = (await world.messages.get(message_id)).last_error
+    assert put_off is not None
+    clock.advance(2)
+    message = await claim_one(world, message_id)
+    other = await put(world, idempotency_key="k")
+    again = Again(delay_seconds=0, idempotency_key="k")
+    assert await end(world, message, again, clock.now())
+    done = await world.messages.get(message_id)
+    assert (done.status, done.last_error) == (
+        "completed",
+        {"message": "busy", "at": put_off["at"]},
+    )
+    assert [left.message_id for left in await unfinished(world)] == [other]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("ended", ["completed", "failed"])
 async def test_b131_finished_message_holds_no_key_against_a_continuation(
     world: World, clock: ManualClock, ended: str
