@@ -62,6 +62,16 @@ class Query:
     payloads: bool = True
 
 
+def fitting(sizes: Sequence[int], max_bytes: int) -> int:
+    """How many of the first stay within the bytes together: at least one, if there is one."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if total > max_bytes and count:
+            return count
+    return len(sizes)
+
+
 def clamp_limit(limit: int | None, default: int) -> int:
     """The effective limit: the default when absent or not positive, at most 1000.
 

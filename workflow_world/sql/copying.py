@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Table, func, insert, select, text, true, t
 from sqlalchemy.engine import Connection, Engine
 
 from ..clock import SYSTEM_CLOCK
+from ..core.paging import fitting
 from ..core.values import to_ms
 from ..errors import BackendError, ConfigurationError, WorldError
 from ..registry import redact
@@ -54,7 +55,6 @@ def copy(source: Place, target: Place, tell: Callable[[str, int], None]) -> None
         check_version(reading, source.tables.prefix, source.tables.schema)
         _check_idle(reading, source)
         before = _fingerprint(reading, source.tables)
-        reading.rollback()
         options: dict[str, Any] = {**target.options, "auto_migrate": True}
         database = open_database(target.url, environ=os.environ, **options)
         try:
@@ -142,14 +142,15 @@ def _pages(reading: Connection, table: Table) -> Generator[list[dict[str, Any]]]
         behind = true() if last is None else tuple_(*keys) > tuple_(*last)
         chosen = select(*keys, _size(table)).where(behind).order_by(*keys).limit(_ROWS)
         sizes = [row[-1] or 0 for row in reading.execute(chosen)]
-        page = select(table).where(behind).order_by(*keys).limit(_fitting(sizes))
+        page = select(table).where(behind).order_by(*keys).limit(max(1, fitting(sizes, _BYTES)))
         rows = [dict(row) for row in reading.execute(page).mappings()]
         reading.rollback()
         if not rows:
             return
-        for row in rows:
+        if "is_replaying" in table.c:
             # It says which claims may go together, of leases that have run out by now.
-            row.update({"is_replaying": None} if "is_replaying" in row else {})
+            for row in rows:
+                row["is_replaying"] = None
         yield rows
         last = [rows[-1][key.name] for key in keys]
 
@@ -158,13 +159,3 @@ def _size(table: Table) -> ColumnElement[int]:
     values = (column for column in table.columns if column.type.python_type in (bytes, str))
     parts = [func.coalesce(func.length(column), 0) for column in values]
     return sum(parts[1:], start=parts[0])
-
-
-def _fitting(sizes: Sequence[int]) -> int:
-    """How many rows stay within the bytes: at least one."""
-    total = 0
-    for count, size in enumerate(sizes):
-        total += size
-        if total > _BYTES and count:
-            return count
-    return max(1, len(sizes))

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, func, insert, select, text
 
 from ..backend import Lease
 from ..core.entities import Chunk, StreamInfo
+from ..core.paging import fitting
 from ..core.values import to_ms
 from ..errors import StreamClosedError
 from ..ids import new_id
@@ -186,7 +187,7 @@ class SqlChunkStore:
                 if at_most is not None and sum(size or 0 for _, size in sizes) > _GLANCED_BYTES:
                     return None
                 if max_bytes is not None:
-                    count = _fitting(sizes, max_bytes)
+                    count = fitting([size or 0 for _, size in sizes], max_bytes)
             rows = session.all(self._statements.page, row_limit=count, **place)
             return [_chunk_of(run_id, name, row) for row in rows], info
 
@@ -260,13 +261,3 @@ def _chunk_of(run_id: str, name: str, row: Row) -> Chunk:
 
 def _where(run_id: str, name: str) -> str:
     return f"The row of stream_chunks with run_id {run_id!r}, stream_name {name!r}"
-
-
-def _fitting(sizes: Sequence[Sequence[int]], max_bytes: int) -> int:
-    """How many of the chunks stay within the bytes: at least one, if there is one."""
-    total = 0
-    for count, (_, size) in enumerate(sizes):
-        total += size or 0
-        if total > max_bytes and count:
-            return count
-    return len(sizes)
