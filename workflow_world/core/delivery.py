@@ -146,12 +146,12 @@ def given_up(message: Message, limits: Limits) -> str | None:
 
 
 def is_suspect(message: Message, limits: Limits) -> bool:
-    """Several of its deliveries never came to an end: perhaps it ends its workers.
+    """Several deliveries of a claimed message never came to an end: perhaps it ends its workers.
 
     Then whatever is delivered beside it pays for it, so it is to be the only such one.
     """
-    count, harmless = _uncharged(message), min(_HARMLESS, max(1, limits.max_deliveries // 2))
-    return count <= limits.max_deliveries and count - _put_off(message) > harmless
+    harmless = min(_HARMLESS, max(1, limits.max_deliveries // 2))
+    return _uncharged(message) <= limits.max_deliveries and without_an_end(message) >= harmless
 
 
 def without_an_end(message: Message) -> int:
