@@ -7,7 +7,8 @@ import json
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = asyncio.run(make(f"file:{path}", path, beginning()))
 
     async def add_streams() -> None:
-        async with closing_world(store.world()) as world:
+        async with closed_after(store.world()) as world:
             for letter in (b"a", b"b", b"c", b"d"):
                 await world.streams.write(BUSY, "large", letter * LARGE)
             await world.streams.write_multi(BUSY, "many", [b"%d" % n for n in range(MANY)])
@@ -41,15 +42,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-class closing_world:  # noqa: N801  # as contextlib's
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    async def __aenter__(self) -> World:
-        return self._world
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._world.close()
+@asynccontextmanager
+async def closed_after(world: World) -> AsyncIterator[World]:
+    try:
+        yield world
+    finally:
+        await world.close()
 
 
 def place(url: str, **options: Any) -> Place:
@@ -71,7 +69,7 @@ def content(path: Path) -> dict[str, list[Any]]:
 
 
 async def report(url: str, **options: Any) -> Any:
-    async with closing_world(create_world(url, auto_migrate=False, **options)) as world:
+    async with closed_after(create_world(url, auto_migrate=False, **options)) as world:
         return await check(world)
 
 

@@ -17,6 +17,7 @@ from vercel.workflow import start  # noqa: E402
 
 from workflow_world.vercel import elsewhere  # noqa: E402
 
+# Nobody waits for five minutes here.
 elsewhere.PATIENCE = timedelta(seconds=2)  # type: ignore[misc]  # pyright: ignore[reportConstantRedefinition]
 
 

@@ -39,7 +39,9 @@ def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     with target.accepted():
         ours = install(target.url, **target.options)
-    _give_way()
+    from ..vercel.install import give_way
+
+    give_way()
     import_modules(modules)
     world = _installed(ours)
     if not world.handled_prefixes and world.settings.delivery != "http":
@@ -52,12 +54,6 @@ def worker(ctx: click.Context, target: Target, modules: Sequence[str]) -> None:
             "--table-prefix out to work on that"
         )
     _run(_work(world, f"{world.url or world} with {', '.join(modules)}"))
-
-
-def _give_way() -> None:
-    from ..vercel.install import give_way
-
-    give_way()
 
 
 def _installed(ours: World) -> World:
