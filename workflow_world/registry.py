@@ -22,6 +22,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     "https": "workflow_world.sql:open_backend",
     "postgres": "workflow_world.sql:open_backend",
     "postgresql": "workflow_world.sql:open_backend",
+    "mongodb": "workflow_world.mongodb:open_backend",
     "memory": "workflow_world.memory:open_backend",
 }
 

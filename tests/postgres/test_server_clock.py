@@ -8,7 +8,7 @@ import pytest
 
 from workflow_world.clock import SYSTEM_CLOCK
 from workflow_world.core.values import from_ms
-from workflow_world.sql.server_clock import ServerClock
+from workflow_world.server_clock import ServerClock
 
 START_MS = 1_900_000_000_000
 

@@ -7,7 +7,6 @@ It has no rules; see ``workflow_world.backend`` for what each verb must do.
     rows.py      detached copies: nobody can change the store through a value
     apply.py     an intent: load its facts, let it decide, apply the decision
     listing.py   filters and order of lists
-    messages.py  a message before and after each change
     runs.py  queue.py  streams.py    the three stores
     backend.py   one handle, and ``open_backend``
 """

@@ -13,10 +13,7 @@ from ..core.decision import Intent
 from ..core.delivery import Settlement
 from ..core.entities import Message, MessageStatus, QueueStats
 from ..core.recovery import WakeUp
-from ..signals import QUEUE
-from .apply import carry_out
-from .database import MemoryDatabase, Transaction
-from .messages import (
+from ..message_rows import (
     claimed,
     finished,
     has_prefix,
@@ -31,6 +28,9 @@ from .messages import (
     superfluous,
     will_replay,
 )
+from ..signals import QUEUE
+from .apply import carry_out
+from .database import MemoryDatabase, Transaction
 from .rows import detached
 
 

@@ -14,10 +14,10 @@ from ..core.fold import waits_of
 from ..core.paging import Query
 from ..core.recovery import RunFacts, StrandedStep
 from ..core.resolve import without_payloads
+from ..message_rows import is_unfinished, will_replay
 from .apply import carry_out
 from .database import MemoryDatabase
 from .listing import page
-from .messages import is_unfinished, will_replay
 from .rows import detached, loaded
 
 Correlated = TypeVar("Correlated", Step, Hook)

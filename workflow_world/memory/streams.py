@@ -9,9 +9,9 @@ from ..backend import Lease
 from ..clock import Clock
 from ..core.entities import Chunk, StreamInfo
 from ..errors import StreamClosedError
+from ..message_rows import must_hold
 from ..signals import stream_topic
 from .database import MemoryDatabase, Stream, Transaction
-from .messages import must_hold
 
 
 class MemoryChunks:

@@ -17,10 +17,10 @@ from sqlalchemy.engine import Dialect
 
 from ...errors import BackendError, ConfigurationError
 from ...hrana.location import Location
+from ...server_clock import ServerClock
 from ..compiled import Session
 from ..forks import leave_alone
 from ..lane import Job, Lane, Operation
-from ..server_clock import ServerClock
 from .batches import Batches
 from .database import LibsqlDatabase
 

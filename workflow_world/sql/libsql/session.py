@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 from sqlalchemy.engine import Dialect
 
 from ... import faults, hrana
+from ...server_clock import ServerClock
 from ..compiled import Proof, Read, Row, Statement
 from ..lane import Job
 from ..remote import RemoteSession
-from ..server_clock import ServerClock
 from .connections import SERVER_TIME
 from .errors import is_too_many
 

@@ -10,9 +10,9 @@ from sqlalchemy.engine import Dialect
 
 from ... import faults, hrana
 from ...errors import BackendError
+from ...server_clock import ServerClock
 from ..compiled import Proof
 from ..outages import UNKNOWN_OUTCOME, NotApplied, Retry, Unreachable
-from ..server_clock import ServerClock
 from .connections import SERVER_TIME, Connections
 from .errors import is_passing, is_too_many
 from .session import Another, LibsqlSession, SingleSession

@@ -14,10 +14,10 @@ from sqlalchemy.engine import Engine
 from ...backend import Capabilities, Presence
 from ...clock import Clock
 from ...ids import new_ulid
+from ...server_clock import ServerClock
 from ..database import FEW_EVENTS, Database, NoPresence
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation, outcome_of
 from ..near_lane import NearLane
-from ..server_clock import ServerClock
 from ..tables import tables
 from ..unhurried import Patience
 from .connections import Connection, Connector, Pool, run_sql

@@ -11,10 +11,10 @@ import psycopg
 from sqlalchemy.engine import Dialect
 
 from ...errors import WorldClosedError
+from ...server_clock import ServerClock
 from ..lane import Job
 from ..near_lane import Rest
 from ..outages import Unreachable
-from ..server_clock import ServerClock
 from .connections import Connection, Pool, local_timeouts, roll_back, waiter_of, wire_of
 from .errors import translated
 from .options import Options

@@ -15,10 +15,10 @@ from sqlalchemy.engine import Dialect
 
 from ... import faults
 from ...errors import BackendError
+from ...server_clock import ServerClock
 from ..compiled import Read, Row, Statement
 from ..lane import Job
 from ..outages import UNKNOWN_OUTCOME, NotApplied
-from ..server_clock import ServerClock
 from ..tables import Tables
 from .arrays import Texts
 from .connections import Connection, local_timeouts, roll_back, run_sql

@@ -6,8 +6,8 @@ import time
 from datetime import datetime, timedelta
 from typing import Final
 
-from ..clock import SYSTEM_CLOCK, Clock
-from ..core.values import from_ms
+from .clock import SYSTEM_CLOCK, Clock
+from .core.values import from_ms
 
 _KEPT_S: Final = 30.0
 _SET_BACK: Final = timedelta(seconds=2)

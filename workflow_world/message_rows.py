@@ -1,4 +1,4 @@
-"""One message before and after each change, as pure functions; ``queue.py`` stores the results."""
+"""One message before and after each change, as pure functions; a backend stores the results."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..backend import Lease, NewMessage
-from ..core.entities import Message, MessageStatus
-from ..core.recovery import MOMENT
-from ..errors import LeaseLostError
-from ..ids import new_ulid
+from .backend import Lease, NewMessage
+from .core.entities import Message, MessageStatus
+from .core.recovery import MOMENT
+from .errors import LeaseLostError
+from .ids import new_ulid
 
 
 def must_hold(messages: Mapping[str, Message], lease: Lease | None) -> None:

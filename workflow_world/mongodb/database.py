@@ -1,0 +1,231 @@
+"""One database: its client, its journal, the thread that writes and those that read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from ..backend import Capabilities
+from ..clock import Clock
+from ..core.values import to_ms
+from ..errors import PayloadTooLargeError, WorldClosedError
+from ..server_clock import ServerClock
+from ..signals import Hub
+from . import schema
+from .client import Client, Tables, Unreached, connect, tables_of, translated
+from .journal import Journal
+from .lane import Job, Lane
+from .transaction import Transaction
+from .watch import Watch
+
+logger = logging.getLogger("workflow_world.mongodb")
+T = TypeVar("T")
+
+MAX_PAYLOAD: Final = 5 << 20
+"""A document has 16 MiB at most, and a step's or a run's holds up to three payloads."""
+MAX_CHUNK: Final = 15 << 20
+CAPABILITIES: Final = Capabilities(
+    name="mongodb",
+    constraints=False,
+    notifies_processes=True,
+    max_chunk_bytes=MAX_CHUNK,
+    max_payload_bytes=MAX_PAYLOAD,
+)
+
+_READERS: Final = 8
+_CLOCK_S: Final = 5.0
+"""How long the server's clock is believed to go on as it was."""
+_PATIENCE_S: Final = 5.0
+_PAUSE_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 0.1
+
+
+class Database:
+    """What the handles of a process on one database share.
+
+    ``make``: a client of the caller's own, which is never closed here.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        clock: Clock,
+        auto_migrate: bool = True,
+        client: Client | None = None,
+        change_streams: bool = True,
+        poll_ms: int = 50,
+    ) -> None:
+        self.capabilities = CAPABILITIES
+        self.clock, self._auto_migrate = clock, auto_migrate
+        self.hub = Hub(clock)
+        self._owned = client is None
+        self._client: Client = connect(url) if client is None else client
+        self.tables: Tables = tables_of(self._client, name)
+        self.journal = Journal(self.tables)
+        self._lane = Lane(self._transact)
+        self._readers = ThreadPoolExecutor(_READERS, "workflow-world-mongodb-read")
+        self._server_clock = ServerClock(clock)
+        self._asked = -_CLOCK_S
+        self._opening = threading.Lock()
+        self.is_open = self._closed = False
+        self._watch = Watch(self.tables, self.hub, change_streams=change_streams, poll_ms=poll_ms)
+
+    # --- open and close --------------------------------------------------------------------
+
+    async def open(self) -> None:
+        if not self.is_open:
+            await self._in_thread(self._open)
+
+    def _open(self) -> None:
+        with self._opening:
+            if self.is_open:
+                return
+            with translated():
+                if self._auto_migrate:
+                    schema.create(self.tables)
+                    self.journal.create(self.clock.now())
+                else:
+                    schema.check(self.tables)
+            self._ask_the_time()
+            self._watch.start(self.journal.settled().number)
+            self.is_open = True
+
+    def close(self) -> None:
+        """Blocking. Never raises because the server is gone."""
+        self._closed = True
+        self._lane.close()
+        self._watch.stop()
+        self._readers.shutdown()
+        if self._owned:
+            self._client.close()
+
+    # --- the queue's clock -----------------------------------------------------------------
+
+    def queue_now(self) -> Any:
+        """By the server's clock (spec 1.1). From a thread that may wait."""
+        if time.monotonic() - self._asked > _CLOCK_S:
+            self._ask_the_time()
+        return self._server_clock.now()
+
+    def _ask_the_time(self) -> None:
+        with translated():
+            answer = self._client.admin.command("hello")
+        self._server_clock.learn(to_ms(_aware(answer["localTime"])))
+        self._asked = time.monotonic()
+
+    # --- reads -----------------------------------------------------------------------------
+
+    async def read(self, action: Callable[[Tables], T]) -> T:
+        """What ``action`` reads, behind all that was committed before."""
+        await self.open()
+        return await self._in_thread(lambda: self._read(action))
+
+    def _read(self, action: Callable[[Tables], T]) -> T:
+        until = time.monotonic() + _PATIENCE_S
+        pause = 0.02
+        while True:
+            try:
+                self.journal.settled()
+                with translated():
+                    return action(self.tables)
+            except Unreached:
+                if time.monotonic() > until or self._closed:
+                    raise
+                time.sleep(pause)
+                pause *= 1.5
+
+    async def _in_thread(self, action: Callable[[], T]) -> T:
+        if self._closed:
+            raise WorldClosedError("This World's database is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, action)
+
+    # --- writes ----------------------------------------------------------------------------
+
+    async def write(
+        self,
+        operation: Callable[[Transaction], T],
+        *,
+        ahead: Sequence[tuple[str, str]] = (),
+        then: Callable[[T], None] | None = None,
+    ) -> T:
+        """The operation's result, once committed; ``ahead``: what it is going to ``get``."""
+        await self.open()
+        return await self._lane.submit(operation, ahead=ahead, then=then)
+
+    def write_blocking(
+        self, operation: Callable[[Transaction], T], *, ahead: Sequence[tuple[str, str]] = ()
+    ) -> T:
+        self._open()
+        return self._lane.submit_blocking(operation, ahead=ahead)
+
+    def _transact(self, jobs: Sequence[Job[Any]]) -> None:
+        """One entry of the journal for all of them; again while others are faster."""
+        until = time.monotonic() + _PATIENCE_S
+        pause = _PAUSE_S
+        while True:
+            try:
+                if self._attempt(jobs):
+                    return
+            except Unreached:
+                self.journal.forget()
+                if time.monotonic() > until or self._closed:
+                    raise
+                pause = max(pause, 0.02)
+            except BaseException:
+                self.journal.forget()
+                raise
+            time.sleep(pause * random.uniform(0.2, 1))  # noqa: S311
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+    def _attempt(self, jobs: Sequence[Job[Any]]) -> bool:
+        last = self.journal.known()
+        transaction = Transaction(self.tables, self.queue_now())
+        with translated():
+            transaction.read_ahead(place for job in jobs for place in job.ahead)
+            for job in jobs:
+                job.run(transaction)
+                if isinstance(job.error, Unreached):
+                    raise job.error
+        changes, topics = transaction.changes(), list(dict.fromkeys(transaction.topics))
+        if not changes:
+            # What was read must have been of one state.
+            found = self.journal.settled()
+            if found.number != last.number:
+                self.journal.forget()
+            return found.number == last.number
+        if not self.journal.commit(last, changes, topics):
+            return False
+        self._watch.wrote(last.number + 1)
+        for topic in topics:
+            self.hub.notify(topic)
+        return True
+
+    # --- limits ----------------------------------------------------------------------------
+
+    def check_payload(self, what: str, value: bytes | None) -> None:
+        self._check(what, value, MAX_PAYLOAD)
+
+    def check_chunk(self, what: str, value: bytes) -> None:
+        self._check(what, value, MAX_CHUNK)
+
+    def _check(self, what: str, value: bytes | None, most: int) -> None:
+        """Raises: PayloadTooLargeError."""
+        if value is not None and len(value) > most:
+            raise PayloadTooLargeError(
+                f"{what} has {len(value)} bytes, over the {most} bytes that mongodb stores; "
+                "nothing was written"
+            )
+
+
+def _aware(value: Any) -> Any:
+    from datetime import UTC
+
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)

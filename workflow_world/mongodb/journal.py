@@ -1,0 +1,323 @@
+"""The journal: one document, whose replacement is the commit of a batch (design 8).
+
+A commit needs no transaction of the server, so it is the same on one server and on a replica set.
+
+1. What a batch writes, any number of documents, becomes an entry of the journal by one conditional
+   update: only if the last entry is still the one that the batch has read behind. That is the
+   commit. So batches are one after the other, whoever makes them, and each saw all before it.
+2. The changes are applied to the documents. Each document has the number of the entry that wrote
+   it last, and a change is only applied to an older one: so it may be applied twice, by several
+   processes at once, or late by one that was stopped meanwhile.
+3. The entry is marked as applied.
+
+Whoever finds an entry that is not marked applies it before it reads anything else. A process that
+dies leaves nothing, or all of it, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, cast
+
+from .. import faults
+from ..clock import SYSTEM_CLOCK
+from ..errors import BackendError
+from ..ids import new_ulid
+from .client import Tables, Unreached, translated
+from .documents import CORRUPT, Document
+from .transaction import GONE, STAMP, Change
+
+META: Final = "meta"
+KEY: Final = "journal"
+UNKNOWN_OUTCOME: Final = "UNKNOWN_OUTCOME"
+
+_MOST_INLINE: Final = 1 << 20
+_MOST_TOGETHER: Final = 6 << 20
+"""Bytes of one request, or of one part: a document has 16 MiB at most."""
+_REMEMBERED: Final = 200
+"""So many of the last entries' tokens are kept, for who does not know whether its own was one."""
+_PATIENCE_S: Final = 5.0
+_DUPLICATE: Final = 11000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The last entry of the journal."""
+
+    number: int
+    applied: bool
+    token: str
+    at: datetime
+    tokens: Sequence[str] = ()
+    changes: Sequence[Change] = ()
+    in_parts: int = 0
+    topics: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Journal:
+    """For any thread, but ``known`` and ``commit`` for one at a time."""
+
+    tables: Tables
+    _last: Entry | None = field(default=None, init=False)
+
+    def create(self, now: datetime) -> None:
+        """Where there is none yet."""
+        with translated():
+            self.tables[META].update_one(
+                {"_id": KEY},
+                {
+                    "$setOnInsert": {
+                        "number": 0,
+                        "applied": 0,
+                        "token": "",
+                        "at": now,
+                        "tokens": [],
+                        "changes": [],
+                        "parts": 0,
+                        "topics": [],
+                    }
+                },
+                upsert=True,
+            )
+
+    def forget(self) -> None:
+        """Somebody else has written, or may have."""
+        self._last = None
+
+    def known(self) -> Entry:
+        """The last entry, as far as this process knows; applied. A commit behind it tells whether
+        it was the last indeed."""
+        if self._last is None:
+            self._last = self.settled()
+        return self._last
+
+    def settled(self) -> Entry:
+        """The last entry; when this returns all of it is applied."""
+        with translated():
+            brief = self.tables[META].find_one({"_id": KEY}, {"number": 1, "applied": 1})
+            if brief is not None and brief.get("number") == brief.get("applied"):
+                return self._entry(brief)
+            entry = self.look()
+            if not entry.applied:
+                self._finish(entry)
+            return entry
+
+    def look(self) -> Entry:
+        """The last entry, applied or not."""
+        with translated():
+            return self._entry(self.tables[META].find_one({"_id": KEY}))
+
+    def commit(self, behind: Entry, changes: Sequence[Change], topics: Sequence[str]) -> bool:
+        """Make an entry, and apply it.
+
+        Returns: False when somebody else has made one since ``behind``; nothing is written then.
+        Raises: BackendError; with code UNKNOWN_OUTCOME when it may be written all the same.
+        """
+        token, at = new_ulid(), _now()
+        parts = list(_parts(changes))
+        inline = len(parts) == 1 and _size(parts[0]) <= _MOST_INLINE
+        with translated():
+            if not inline:
+                for number, part in enumerate(parts):
+                    self.tables[META].insert_one(
+                        {"_id": _part_key(token, number), "token": token, "at": at, "part": part}
+                    )
+        entry = Entry(
+            number=behind.number + 1,
+            applied=False,
+            token=token,
+            at=at,
+            changes=parts[0] if inline else (),
+            in_parts=0 if inline else len(parts),
+            topics=topics,
+        )
+        faults.point("before commit")
+        if not self._append(entry):
+            self._last = None
+            if not inline:
+                with translated():
+                    self.tables[META].delete_many({"token": token})
+            return False
+        faults.point("after commit")
+        try:
+            self._finish(entry)
+        except Unreached:
+            # It is committed: whoever comes next applies it first.
+            self._last = None
+        except BaseException:
+            self._last = None
+            raise
+        else:
+            self._last = entry
+        return True
+
+    def _append(self, entry: Entry) -> bool:
+        try:
+            with translated():
+                return self._replace(entry)
+        except Unreached as error:
+            return self._was_appended(entry, error)
+
+    def _replace(self, entry: Entry) -> bool:
+        """Only if the last entry is the one before."""
+        found = self.tables[META].update_one(
+            {"_id": KEY, "number": entry.number - 1},
+            {
+                "$set": {
+                    "number": entry.number,
+                    "token": entry.token,
+                    "at": entry.at,
+                    "changes": list(entry.changes),
+                    "parts": entry.in_parts,
+                    "topics": list(entry.topics),
+                },
+                "$push": {"tokens": {"$each": [entry.token], "$slice": -_REMEMBERED}},
+            },
+        )
+        return found.matched_count == 1
+
+    def _was_appended(self, entry: Entry, error: BackendError) -> bool:
+        """The answer was lost. Nobody knows whether the request will still be carried out, so an
+        empty entry takes its place: then it cannot be any more."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                found = self.settled_with_tokens()
+                if entry.token in found.tokens:
+                    return True
+                if found.number >= entry.number:
+                    return False
+                empty = Entry(number=found.number + 1, applied=False, token=new_ulid(), at=_now())
+                if self._replace(empty):
+                    self._finish(empty)
+                    raise BackendError(str(error)) from error
+            except Unreached as again:
+                if time.monotonic() > until:
+                    text = f"{error}; whether this is stored is not known"
+                    raise BackendError(text, code=UNKNOWN_OUTCOME) from again
+                time.sleep(0.05)
+
+    def settled_with_tokens(self) -> Entry:
+        with translated():
+            entry = self.look()
+            if not entry.applied:
+                self._finish(entry)
+            return entry
+
+    def _finish(self, entry: Entry) -> None:
+        """Apply it and say so; others may do the same at this moment."""
+        with translated():
+            for changes in self._changes(entry):
+                self._apply(entry, changes)
+            faults.point("before applied")
+            self.tables[META].update_one(
+                {"_id": KEY, "number": entry.number},
+                {"$set": {"applied": entry.number, "changes": [], "parts": 0}},
+            )
+            if entry.in_parts:
+                self.tables[META].delete_many({"token": entry.token})
+
+    def _changes(self, entry: Entry) -> Iterator[Sequence[Change]]:
+        yield entry.changes
+        for number in range(entry.in_parts):
+            part = self.tables[META].find_one({"_id": _part_key(entry.token, number)})
+            if part is None:
+                return  # somebody else has applied all of it, and gone on
+            yield part["part"]
+
+    def _apply(self, entry: Entry, changes: Sequence[Change]) -> None:
+        by_collection: dict[str, list[Change]] = {}
+        for change in changes:
+            by_collection.setdefault(change["c"], []).append(change)
+        # The run last: who sees its end finds all that led to it.
+        for collection in sorted(by_collection, key=lambda name: (name == "runs", name)):
+            for some in _parts(by_collection[collection]):
+                faults.point(f"before {collection}")
+                self._update(entry, collection, some)
+
+    def _update(self, entry: Entry, collection: str, changes: Sequence[Change]) -> None:
+        answer: Mapping[str, Any] = self.tables.command(
+            "update",
+            collection,
+            updates=[_statement(entry, change) for change in changes],
+            ordered=False,
+            writeConcern={"w": "majority", "j": True},
+        )
+        for error in cast("list[Mapping[str, Any]]", answer.get("writeErrors", ())):
+            key = changes[error["index"]]["id"]
+            stored = None
+            if error.get("code") == _DUPLICATE:
+                stored = self.tables[collection].find_one({"_id": key}, {STAMP: 1})
+            if stored is None or stored.get(STAMP, 0) < entry.number:
+                # Whoever applied it before us has it; else the database holds what nobody wrote.
+                raise BackendError(
+                    f"MongoDB refuses the document of {collection} with _id {key!r:.300}: "
+                    f"code {error.get('code')}",
+                    code=CORRUPT if error.get("code") == _DUPLICATE else None,
+                )
+
+    def _entry(self, stored: Document | None) -> Entry:
+        if stored is None:
+            raise BackendError(
+                f"The journal is missing: collection {META} has no document with _id {KEY!r}",
+                code=CORRUPT,
+            )
+        return Entry(
+            number=stored["number"],
+            applied=stored["applied"] == stored["number"],
+            token=stored.get("token", ""),
+            at=stored.get("at", _now()),
+            tokens=stored.get("tokens", ()),
+            changes=stored.get("changes", ()),
+            in_parts=stored.get("parts", 0),
+            topics=stored.get("topics", ()),
+        )
+
+
+def _statement(entry: Entry, change: Change) -> dict[str, Any]:
+    older = {"_id": change["id"], STAMP: {"$lt": entry.number}}
+    if "put" in change:
+        return {"q": older, "u": {**change["put"], STAMP: entry.number}, "upsert": True}
+    if "drop" in change:
+        return {"q": older, "u": {GONE: entry.at, STAMP: entry.number}}
+    update: dict[str, Any] = {"$set": {**change["set"], STAMP: entry.number}}
+    if change["unset"]:
+        update["$unset"] = dict.fromkeys(change["unset"], "")
+    return {"q": older, "u": update}
+
+
+def _parts(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """Each small enough for one request."""
+    part: list[Change] = []
+    size = 0
+    for change in changes:
+        more = _size([change])
+        if part and size + more > _MOST_TOGETHER:
+            yield part
+            part, size = [], 0
+        part.append(change)
+        size += more
+    yield part
+
+
+def _size(changes: Sequence[Change]) -> int:
+    """About how many bytes."""
+    total = 0
+    for change in changes:
+        for value in {**change.get("put", {}), **change.get("set", {})}.values():
+            total += 30 + (len(value) if isinstance(value, bytes | str | list) else 10)
+        total += 100 + len(change["id"])
+    return total
+
+
+def _part_key(token: str, number: int) -> str:
+    return f"part\0{token}\0{number:06d}"
+
+
+def _now() -> datetime:
+    """For housekeeping only: when what is deleted may go for good."""
+    return SYSTEM_CLOCK.now()
