@@ -25,13 +25,13 @@ _n = itertools.count()
 
 @pytest.fixture(scope="session")
 def cl():
-    with MongoClient("mongodb://127.0.0.1:27099/?directConnection=true") as c:
+    with MongoClient("mongodb://127.0.0.1:27098/?directConnection=true") as c:
         yield c
 
 @pytest.fixture
 def url(cl) -> Iterator[str]:
     name = f"t{os.getpid()}_{next(_n)}"
-    yield f"mongodb://127.0.0.1:27099/{name}?directConnection=true"
+    yield f"mongodb://127.0.0.1:27098/{name}?directConnection=true"
     cl.drop_database(name)
 
 

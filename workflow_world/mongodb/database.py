@@ -27,12 +27,12 @@ from .watch import Watch
 logger = logging.getLogger("workflow_world.mongodb")
 T = TypeVar("T")
 
-MAX_PAYLOAD: Final = 5 << 20
-"""A document has 16 MiB at most, and a step's or a run's holds up to three payloads."""
+MAX_PAYLOAD: Final = (5 << 20) + (1 << 14)
+"""A document has 16 MiB at most, and a step's or a run's holds up to three payloads. Encoded: a
+little more than 5 MiB."""
 MAX_CHUNK: Final = 15 << 20
 CAPABILITIES: Final = Capabilities(
     name="mongodb",
-    constraints=False,
     notifies_processes=True,
     max_chunk_bytes=MAX_CHUNK,
     max_payload_bytes=MAX_PAYLOAD,
@@ -117,7 +117,7 @@ class Database:
 
     def _ask_the_time(self) -> None:
         with translated():
-            answer = self._client.admin.command("hello")
+            answer = self._client.admin.command("isMaster")
         self._server_clock.learn(to_ms(_aware(answer["localTime"])))
         self._asked = time.monotonic()
 

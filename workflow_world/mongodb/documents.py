@@ -17,7 +17,7 @@ from ..core.entities import ABSENT, Chunk, Event, Hook, Message, Run, Step
 from ..errors import BackendError
 
 Document: TypeAlias = dict[str, Any]
-T = TypeVar("T", Run, Step, Event, Hook, Message)
+T = TypeVar("T", bound=Run | Step | Event | Hook | Message)
 
 CORRUPT: Final = "CORRUPT"
 SEPARATOR: Final = "\0"

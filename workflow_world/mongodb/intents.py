@@ -147,7 +147,7 @@ def _apply(database: Database, transaction: Transaction, run_id: str, decision: 
     if hook is not None:
         document = HOOKS.document(hook)
         _fits(database, HOOKS, document)
-        transaction.put(HOOKS.collection, document)
+        transaction.insert(HOOKS.collection, document)
     if decision.disposed_hook is not None:
         transaction.drop(HOOKS.collection, step_key(run_id, decision.disposed_hook))
     if (position := decision.closed_wait) is not None:
@@ -170,7 +170,7 @@ def _store(
 ) -> None:
     """``changes``: only these fields of a stored one; None: it is new."""
     if changes is None:
-        transaction.put(kind.collection, document)
+        transaction.insert(kind.collection, document)
         return
     values = {name: document.get(name) for name in changes}
     transaction.change(kind.collection, document["_id"], **values)

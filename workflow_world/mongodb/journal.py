@@ -28,7 +28,7 @@ from ..errors import BackendError
 from ..ids import new_ulid
 from .client import Tables, Unreached, translated
 from .documents import CORRUPT, Document
-from .transaction import GONE, STAMP, Change
+from .transaction import GONE, STAMP, Change, size_of
 
 META: Final = "meta"
 KEY: Final = "journal"
@@ -41,6 +41,16 @@ _REMEMBERED: Final = 200
 """So many of the last entries' tokens are kept, for who does not know whether its own was one."""
 _PATIENCE_S: Final = 5.0
 _DUPLICATE: Final = 11000
+
+UNIQUE: Final[Mapping[str, Sequence[str]]] = {
+    "runs": (),
+    "steps": (),
+    "events": ("once", "resumed"),
+    "hooks": ("token",),
+    "queue_messages": ("held_key",),
+    "stream_chunks": (),
+}
+"""The fields, beside the key, that no two documents of a collection have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +127,21 @@ class Journal:
         Returns: False when somebody else has made one since ``behind``; nothing is written then.
         Raises: BackendError; with code UNKNOWN_OUTCOME when it may be written all the same.
         """
+        taken = self._taken(changes)
+        if taken is not None:
+            if self.settled().number == behind.number:
+                raise BackendError(f"MongoDB: {taken} is there already")
+            self._last = None
+            return False
         token, at = new_ulid(), _now()
-        parts = list(_parts(changes))
+        # What gives a token up comes before what takes it.
+        parts = list(_parts(sorted(changes, key=lambda change: "put" in change)))
         inline = len(parts) == 1 and _size(parts[0]) <= _MOST_INLINE
         with translated():
             if not inline:
                 for number, part in enumerate(parts):
                     self.tables[META].insert_one(
-                        {"_id": _part_key(token, number), "token": token, "at": at, "part": part}
+                        {"_id": _part_key(token, number), "part_of": token, "at": at, "part": part}
                     )
         entry = Entry(
             number=behind.number + 1,
@@ -140,7 +157,7 @@ class Journal:
             self._last = None
             if not inline:
                 with translated():
-                    self.tables[META].delete_many({"token": token})
+                    self.tables[META].delete_many({"part_of": token})
             return False
         faults.point("after commit")
         try:
@@ -154,6 +171,32 @@ class Journal:
         else:
             self._last = entry
         return True
+
+    def _taken(self, changes: Sequence[Change]) -> str | None:
+        """What of the inserted documents is there already, if the last entry is still the last: an
+        entry that cannot be applied would never go away."""
+        for collection, unique in UNIQUE.items():
+            of_it = [change for change in changes if change["c"] == collection]
+            new = [change for change in of_it if "put" in change]
+            if not new:
+                continue
+            mine = [change["id"] for change in of_it]
+            taken: list[dict[str, Any]] = [
+                {"_id": {"$in": [change["id"] for change in new if "new" in change]}}
+            ]
+            for name in unique:
+                values = [change["put"][name] for change in new if name in change["put"]]
+                if len({*values}) < len(values):
+                    return f"one {name} of {collection}"
+                if values:
+                    taken.append({name: {"$in": values}, "_id": {"$nin": mine}})
+            with translated():
+                found = self.tables[collection].find_one(
+                    {"$or": taken, GONE: {"$exists": False}}, {"_id": 1}
+                )
+            if found is not None:
+                return f"{found['_id']!r:.300} of {collection}"
+        return None
 
     def _append(self, entry: Entry) -> bool:
         try:
@@ -219,7 +262,7 @@ class Journal:
                 {"$set": {"applied": entry.number, "changes": [], "parts": 0}},
             )
             if entry.in_parts:
-                self.tables[META].delete_many({"token": entry.token})
+                self.tables[META].delete_many({"part_of": entry.token})
 
     def _changes(self, entry: Entry) -> Iterator[Sequence[Change]]:
         yield entry.changes
@@ -247,17 +290,19 @@ class Journal:
             ordered=False,
             writeConcern={"w": "majority", "j": True},
         )
-        for error in cast("list[Mapping[str, Any]]", answer.get("writeErrors", ())):
-            key = changes[error["index"]]["id"]
+        for error in cast("list[dict[str, Any]]", answer.get("writeErrors", ())):
+            number = cast("int", error["index"])
+            key = cast("str", changes[number]["id"])
             stored = None
             if error.get("code") == _DUPLICATE:
                 stored = self.tables[collection].find_one({"_id": key}, {STAMP: 1})
             if stored is None or stored.get(STAMP, 0) < entry.number:
                 # Whoever applied it before us has it; else the database holds what nobody wrote.
                 raise BackendError(
-                    f"MongoDB refuses the document of {collection} with _id {key!r:.300}: "
-                    f"code {error.get('code')}",
-                    code=CORRUPT if error.get("code") == _DUPLICATE else None,
+                    f"MongoDB refuses the document of {collection} with _id {key!r:.300} (code "
+                    f"{error.get('code')}), which was checked before: look for what else writes "
+                    "to the database",
+                    code=CORRUPT,
                 )
 
     def _entry(self, stored: Document | None) -> Entry:
@@ -305,13 +350,10 @@ def _parts(changes: Sequence[Change]) -> Iterator[list[Change]]:
 
 
 def _size(changes: Sequence[Change]) -> int:
-    """About how many bytes."""
-    total = 0
-    for change in changes:
-        for value in {**change.get("put", {}), **change.get("set", {})}.values():
-            total += 30 + (len(value) if isinstance(value, bytes | str | list) else 10)
-        total += 100 + len(change["id"])
-    return total
+    """About how many bytes; not less."""
+    return sum(
+        size_of(change.get("put", {})) + size_of(change.get("set", {})) for change in changes
+    )
 
 
 def _part_key(token: str, number: int) -> str:

@@ -26,6 +26,8 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 
 def documents(tables: Tables, kind: Kind[Any], query: Query) -> list[Document]:
     """The page of documents behind ``query.after``."""
+    if not _storable(query):
+        return []
     names = _key(query)
     filters: dict[str, Any] = {**_filters(query), GONE: {"$exists": False}}
     if query.after is not None:
@@ -43,6 +45,8 @@ def wanted(kind: Kind[Any], *, payloads: bool) -> dict[str, int] | None:
 def waits(tables: Tables, query: Query) -> list[Wait]:
     """Of runs that have not ended, each from its two events."""
     found: list[Wait] = []
+    if not _storable(query):
+        return found
     after = query.after
     while len(found) < query.limit:
         page = _created(tables, query, after)
@@ -93,6 +97,16 @@ def _live(tables: Tables, created: Sequence[Event]) -> list[Wait]:
     return found
 
 
+def _storable(query: Query) -> bool:
+    """Whether all of its text can be in a document: a lone surrogate cannot."""
+    texts = [query.run_id, query.correlation_id, query.workflow_name, query.deployment_id]
+    try:
+        "".join(filter(None, (*texts, *query.statuses, *query.event_types))).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _key(query: Query) -> tuple[str, ...]:
     if query.kind == "events" and query.run_id is not None:
         return ("position",)
@@ -124,7 +138,7 @@ def _behind(names: Sequence[str], after: Key, *, descending: bool) -> list[dict[
     """What comes later in the order of several fields."""
     beyond = "$lt" if descending else "$gt"
     values = [
-        from_ms(value) if name == "created_at" else value  # type: ignore[arg-type]
+        from_ms(int(value)) if name == "created_at" else value
         for name, value in zip(names, after, strict=True)
     ]
     return [

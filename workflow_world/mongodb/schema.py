@@ -55,7 +55,7 @@ INDEXES: Final[Mapping[str, Sequence[_Index]]] = {
         (_by("status", "processed_at"), {}),
         (_by("run_id", "status"), {}),
         (_by("idempotency_key", "status"), {}),
-        (_by("held_key"), _ONCE),
+        (_by("held_key"), {"sparse": True}),
         (_by(GONE), {"sparse": True}),
     ),
     CHUNKS: ((_by("run_id", "stream_name", "chunk_index"), _UNIQUE),),

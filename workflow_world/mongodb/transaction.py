@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
+from ..errors import BackendError, PayloadTooLargeError
 from .client import Tables
 from .documents import Document
 
@@ -21,12 +22,30 @@ GONE: Final = "gone_at"
 """A document that has it is deleted; it is kept so long that no late writer brings it back."""
 
 
+_MOST: Final = (16 << 20) - (1 << 16)
+
+
+def size_of(document: Mapping[str, Any]) -> int:
+    """About how many bytes it has; not less."""
+    total = 100
+    for name, value in document.items():
+        total += 30 + len(name)
+        if isinstance(value, bytes):
+            total += len(value)
+        elif isinstance(value, str):
+            total += 4 * len(value)
+        elif isinstance(value, list):
+            total += sum(40 + 4 * len(str(one)) for one in cast("list[object]", value))
+    return total
+
+
 @dataclass(slots=True)
 class _Seen:
     """A document as the database has it, and as it is going to be; None: there is none."""
 
     before: Document | None
     now: Document | None
+    new: bool = False
 
 
 class Transaction:
@@ -88,10 +107,11 @@ class Transaction:
         return [*found, *(document for document in changed.values() if document is not None)]
 
     def insert(self, collection: str, document: Document) -> None:
-        """A new document: nobody has to look for it first."""
+        """A new document: nobody has to look for it first. Raises: BackendError."""
         place = collection, document["_id"]
-        if place not in self._seen:
-            self._seen[place] = _Seen(None, None)
+        seen = self._seen.setdefault(place, _Seen(None, None, new=True))
+        if seen.now is not None:
+            raise BackendError(f"MongoDB: collection {collection} has {place[1]!r:.300} already")
         self._set(collection, document["_id"], document)
 
     def put(self, collection: str, document: Document) -> None:
@@ -134,6 +154,8 @@ class Transaction:
                 change["drop"] = True
             elif before is None:
                 change["put"] = {name: value for name, value in now.items() if name != "_id"}
+                if seen.new:
+                    change["new"] = True
             else:
                 changed = {
                     name: value
@@ -151,6 +173,11 @@ class Transaction:
         seen = self._seen.get((collection, key))
         if seen is None:
             (seen,) = self._load(collection, [key])
+        if document is not None and (size := size_of(document)) > _MOST:
+            raise PayloadTooLargeError(
+                f"A document of {collection} would have {size} bytes, over the {_MOST} bytes that "
+                "mongodb stores; nothing was written"
+            )
         self._undo.append((seen, seen.now))
         seen.now = document
 

@@ -109,7 +109,7 @@ class Upkeep:
             for collection in (MESSAGES.collection, HOOKS.collection):
                 tables[collection].delete_many({GONE: {"$lt": long_ago}})
             # Parts of entries whose writer died before their commit.
-            tables[META].delete_many({"part": {"$exists": True}, "at": {"$lt": long_ago}})
+            tables[META].delete_many({"part_of": {"$exists": True}, "at": {"$lt": long_ago}})
             return any(
                 tables[MESSAGES.collection].find_one({**about, **_ALIVE}, {"_id": 1})
                 for _, about in old(now)

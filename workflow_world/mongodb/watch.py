@@ -53,7 +53,7 @@ class Watch:
     def _work(self) -> None:
         while not self._stop.is_set():
             self._hub.has_waiters.wait()
-            if self._streams and self._tables.client is not None:
+            if self._streams:
                 self._follow()
             else:
                 self._look()
