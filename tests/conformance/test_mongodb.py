@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-import os, itertools
 
 import pytest
-from pymongo import MongoClient
+from servers import mongodb
 
 from workflow_world.backend import Backend
 from workflow_world.clock import Clock
@@ -21,18 +20,18 @@ from workflow_world.mongodb import open_backend
 def open_handle(clock):
     return open_backend({url!r}, clock=clock, environ={{}}, shared=False)
 """
-_n = itertools.count()
+
 
 @pytest.fixture(scope="session")
-def cl():
-    with MongoClient("mongodb://127.0.0.1:27098/?directConnection=true") as c:
-        yield c
+def server() -> Iterator[mongodb.Server]:
+    with mongodb.running() as found:
+        yield found
+
 
 @pytest.fixture
-def url(cl) -> Iterator[str]:
-    name = f"t{os.getpid()}_{next(_n)}"
-    yield f"mongodb://127.0.0.1:27098/{name}?directConnection=true"
-    cl.drop_database(name)
+def url(server: mongodb.Server) -> Iterator[str]:
+    with server.database() as found:
+        yield found
 
 
 @pytest.fixture

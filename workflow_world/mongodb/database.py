@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from ..backend import Capabilities
@@ -109,7 +110,7 @@ class Database:
 
     # --- the queue's clock -----------------------------------------------------------------
 
-    def queue_now(self) -> Any:
+    def queue_now(self) -> datetime:
         """By the server's clock (spec 1.1). From a thread that may wait."""
         if time.monotonic() - self._asked > _CLOCK_S:
             self._ask_the_time()
@@ -117,6 +118,7 @@ class Database:
 
     def _ask_the_time(self) -> None:
         with translated():
+            # Not ``hello``: this name is known to every server, and to what speaks like one.
             answer = self._client.admin.command("isMaster")
         self._server_clock.learn(to_ms(_aware(answer["localTime"])))
         self._asked = time.monotonic()
@@ -225,7 +227,5 @@ class Database:
             )
 
 
-def _aware(value: Any) -> Any:
-    from datetime import UTC
-
+def _aware(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)

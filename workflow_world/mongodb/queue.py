@@ -37,7 +37,6 @@ from .upkeep import Upkeep, begins_with, put_message
 
 _UNFINISHED: Final = {"$in": ["pending", "processing"]}
 _BY_DUE: Final[Order] = (("available_at", 1), ("_id", 1))
-_PAGE: Final = 100
 
 
 class MongoQueue(Upkeep):
@@ -378,9 +377,11 @@ def _soonest_after(
     times: list[datetime] = []
     for status, name in (("pending", "available_at"), ("processing", "leased_until")):
         about = {"status": status, name: {"$gt": now}, **begins_with(prefixes)}
-        for one in _messages(transaction, about, ((name, 1),), 1):
-            if is_unfinished(one) and has_prefix(one, prefixes) and not is_ready(one, now):
-                times.append(one.leased_until or one.available_at)
+        times.extend(
+            one.leased_until or one.available_at
+            for one in _messages(transaction, about, ((name, 1),), 1)
+            if is_unfinished(one) and has_prefix(one, prefixes) and not is_ready(one, now)
+        )
     return min(times, default=None)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pymongo.errors import OperationFailure, PyMongoError
 
 from ..signals import Hub
 from .client import Tables
 from .journal import KEY, META
+
+_AWAIT_MS: Final = 200
 
 logger = logging.getLogger("workflow_world.mongodb")
 
@@ -29,7 +32,6 @@ class Watch:
         self._number = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._stream: Any = None
 
     def start(self, number: int) -> None:
         """``number``: of the last entry."""
@@ -60,31 +62,21 @@ class Watch:
                 self._stop.wait(self._poll_s)
 
     def _follow(self) -> None:
-        """Until the stream fails; then for good by looks."""
-        chosen = [{"$match": {"documentKey._id": KEY}}]
+        """Until the stream fails. Where there are none at all, by looks from then on."""
         try:
-            with self._tables[META].watch(chosen, max_await_time_ms=200) as stream:
+            with self._tables[META].watch(max_await_time_ms=_AWAIT_MS) as stream:
                 self._look()
                 while not self._stop.is_set() and stream.alive:
                     change = stream.try_next()
-                    if change is None:
-                        continue
-                    self._hear(change)
+                    if change is not None and _may_tell(change):
+                        self._look()
         except OperationFailure as error:
             self._streams = False
-            logger.info("No change streams here (code %s): looks instead", error.code)
+            logger.info("No change streams here (code %s): the journal is read", error.code)
         except PyMongoError as error:
             logger.warning("The change stream failed, and begins again: %s", type(error).__name__)
-            self._stop.wait(1)
-
-    def _hear(self, change: dict[str, Any]) -> None:
-        fields: dict[str, Any] = change.get("updateDescription", {}).get("updatedFields", {})
-        number = fields.get("number")
-        if not isinstance(number, int):
-            return
-        mine, self._number = number <= self._number, max(number, self._number)
-        if not mine:
-            self._hub.notify_all()
+            self._look()
+            self._stop.wait(self._poll_s)
 
     def _look(self) -> None:
         try:
@@ -95,3 +87,9 @@ class Watch:
         if isinstance(number, int) and number > self._number:
             self._number = number
             self._hub.notify_all()
+
+
+def _may_tell(change: Mapping[str, Any]) -> bool:
+    """Whether it may be a new entry: not when it is marked as applied."""
+    fields: Mapping[str, Any] = (change.get("updateDescription") or {}).get("updatedFields") or {}
+    return not fields or "number" in fields
