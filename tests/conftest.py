@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from servers.engines import ENGINES, Running
+from servers.engines import ALL, Running
 
 # A busy machine is no fault of the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 HERE = Path(__file__).parent
-WITH_SERVERS = ("hrana", "libsql", "postgres", "servers", "e2e/test_outages.py")
-SERVERS = {*ENGINES} - {"sqlite"}
+WITH_SERVERS = ("hrana", "libsql", "mongodb", "postgres", "servers", "e2e/test_outages.py")
+SERVERS = {*ALL} - {"sqlite"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,6 +57,6 @@ def seed() -> int:
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Running]:
-    """``engines(name)``: one of ``servers.engines.ENGINES``, running."""
+    """``engines(name)``: one of ``servers.engines.ALL``, running."""
     with contextlib.closing(Running()) as found:
         yield found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import replace
 from typing import Any
 
 from . import registry
@@ -14,7 +15,8 @@ from .settings import env_text, resolve
 from .world import World
 
 DEFAULT_URL = "file:workflow.db"
-URL_VARIABLES = ("WORKFLOW_TURSO_DATABASE_URL", "WORKFLOW_DATABASE_URL")
+URL_VARIABLES = ("WORKFLOW_TURSO_DATABASE_URL", "WORKFLOW_DATABASE_URL", "WORKFLOW_MONGODB_URI")
+_MONGODB_TTL_MS = 60_000
 
 
 def create_world(
@@ -24,8 +26,8 @@ def create_world(
 
     Args:
         database_url: ``file:relative.db``, ``file:/absolute.db``, ``:memory:`` or ``sqlite:///…``;
-            default: ``WORKFLOW_TURSO_DATABASE_URL``, ``WORKFLOW_DATABASE_URL``, then
-            ``file:workflow.db``.
+            default: ``WORKFLOW_TURSO_DATABASE_URL``, ``WORKFLOW_DATABASE_URL``,
+            ``WORKFLOW_MONGODB_URI``, then ``file:workflow.db``.
         clock: where the time comes from; tests bring their own.
         options: see ``Settings`` and the backend's own; None means "not given".
 
@@ -35,10 +37,15 @@ def create_world(
     url = database_url or env_text(URL_VARIABLES, os.environ) or DEFAULT_URL
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"database_url must be text, not {type(url).__name__}")
+    url = url.strip()
+    is_mongodb = registry.scheme_of(url) == "mongodb"
+    if is_mongodb and options.get("idempotency_ttl_ms") is None:
+        options["idempotency_ttl_ms"] = _MONGODB_TTL_MS  # spec 4.4
     settings, backend_options = resolve(options)
+    if is_mongodb and settings.deployment_id is None:
+        settings = replace(settings, deployment_id="dpl_mongodb")  # spec 6.2
     if settings.debug is not None:
         enable_debug_logging(settings.debug)
-    url = url.strip()
     backend = registry.open_backend(url, clock=clock, environ=os.environ, options=backend_options)
     return World(backend, settings, clock=clock, url=registry.redact(url))
 

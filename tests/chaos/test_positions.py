@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from servers.engines import APART, ENGINES, Running
+from servers.engines import ALL, APART, Running
 
 from workflow_world import BackendError, NewEvent, World, WorldError, create_world, faults
 from workflow_world.core.fold import fold
@@ -18,7 +18,7 @@ from workflow_world.testing.conformance.helpers import walk
 
 LONG = bool(os.environ.get("CHAOS_LONG"))
 EVENTS = 10_000 if LONG else 500
-COST = {"sqlite": 1, "postgres": 1, "libsql": 5}
+COST = {"sqlite": 1, "postgres": 1, "libsql": 5, "mongodb": 5}
 RUN, WRITERS = "wrun_dense", 24
 
 
@@ -93,7 +93,7 @@ class Writers:
 
 @pytest.mark.anyio
 @pytest.mark.timeout(3600 if LONG else 300)
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ALL)
 async def test_positions_are_dense_whatever_writers_do(
     engines: Running, name: str, seed: int
 ) -> None:

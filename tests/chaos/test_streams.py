@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from servers.children import ChildProcess
-from servers.engines import ENGINES, Running
+from servers.engines import ALL, Running
 from speaker import NAME, RUN, chunks_of
 
 from workflow_world import World, create_world
@@ -43,7 +43,7 @@ async def read(world: World, chance: random.Random) -> list[bytes]:
 
 @pytest.mark.anyio
 @pytest.mark.timeout(3600 if LONG else 300)
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ALL)
 async def test_every_reader_gets_every_chunk_once_and_in_order(
     engines: Running, name: str, seed: int
 ) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from servers.engines import ENGINES, Running
+from servers.engines import ALL, Running
 
 from workflow_world import NewEvent, World, create_world
 
@@ -24,7 +24,7 @@ RUN, STEP = "wrun_zombie", "__wkf_step_zombie"
 Start = Callable[[str], "subprocess.Popen[str]"]
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=ALL)
 def url(request: pytest.FixtureRequest, engines: Running) -> Iterator[str]:
     with engines(request.param).database() as found:
         yield found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from model.sides import HANDLES, Side, opener
-from servers.engines import ENGINES, Running
+from servers.engines import ALL, Running
 
 from workflow_world.errors import WorldError
 from workflow_world.testing import ManualClock
@@ -20,8 +20,8 @@ from workflow_world.testing import ManualClock
 from .operations import Operations
 
 COUNT = int(os.environ.get("CHAOS_OPERATIONS", "600"))
-COST = {"libsql": 4, "libsql-replica": 4}
-OTHERS = [*(name for name in ENGINES if name != "sqlite"), "libsql-replica"]
+COST = {"libsql": 4, "libsql-replica": 4, "mongodb": 2}
+OTHERS = [*(name for name in ALL if name != "sqlite"), "libsql-replica"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300 + COUNT // 5)]
 

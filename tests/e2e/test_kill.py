@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import Starter, Workers, check_everything
-from servers.engines import ENGINES, Running
+from servers.engines import ALL, Running
 
 RUNS_PER_KILL = 2
 KILLS = int(os.environ.get("CHAOS_KILLS", "0"))
@@ -21,7 +21,7 @@ LIFE_S = 0.005, 0.5
 
 
 @pytest.mark.timeout(460 + 20 * KILLS)
-@pytest.mark.parametrize("name", [*ENGINES, "libsql-auth", "libsql-replica"])
+@pytest.mark.parametrize("name", [*ALL, "libsql-auth", "libsql-replica"])
 def test_killed_workers_lose_nothing(
     engines: Running, name: str, tmp_path: Path, seed: int
 ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from workflow_world import mongodb
 from workflow_world.backend import Backend, Presence
 from workflow_world.core.entities import Message
 from workflow_world.errors import WorldError
@@ -39,6 +40,8 @@ def opener(url: str, clock: ManualClock, replicas: Path | None = None) -> Callab
 
     def connect() -> Backend:
         about: dict[str, Any] = {"clock": clock, "environ": {}, "shared": False}
+        if url.startswith("mongodb:"):
+            return mongodb.open_backend(url, **about)
         if replicas is None:
             return open_backend(url, **about)
         return open_backend(f"file:{replicas / f'{next(numbers)}.db'}", sync_url=url, **about)

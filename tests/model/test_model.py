@@ -22,7 +22,14 @@ from .queue_rules import QueueRules
 from .run_rules import RunRules
 from .stream_rules import StreamRules
 
-COST = {"sqlite": 1, "postgres": 4, "libsql": 12, "libsql-auth": 40, "libsql-replica": 40}
+COST = {
+    "sqlite": 1,
+    "postgres": 4,
+    "mongodb": 4,
+    "libsql": 12,
+    "libsql-auth": 40,
+    "libsql-replica": 40,
+}
 """A server costs more than a file, and most rules are the same code."""
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"

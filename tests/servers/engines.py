@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from workflow_world import hrana
+from workflow_world.clock import SYSTEM_CLOCK
+from workflow_world.core.values import from_ms
+from workflow_world.mongodb import open_backend
 from workflow_world.sql import migrate
 
-from . import postgres
+from . import mongodb, postgres
 from .sqld import Signer, Sqld
 
 ENGINES: Final = ("sqlite", "postgres", "libsql")
+"""Those on SQL."""
+ALL: Final = (*ENGINES, "mongodb")
 APART: Final[dict[str, dict[str, Any]]] = {
     "sqlite": {"synchronous": "normal"},
     "postgres": {"pool_size": 4},
     "libsql": {"request_timeout_ms": 29_000},
+    "mongodb": {"use_change_streams": False},
 }
 """Options that give a second World a handle of its own: the two race as two processes do."""
 _FREE: Final = "UPDATE queue_messages SET leased_until = 1 WHERE status = 'processing'"
@@ -34,7 +40,7 @@ class Engine(Protocol):
     """What a test asks of an engine.
 
     Attributes:
-        name: one of ``ENGINES``.
+        name: one of ``ALL``.
         proves_absence: a starting worker can prove that no other one lives (design 7).
         place: what another process calls ``attached`` with.
     """
@@ -162,8 +168,35 @@ class GuardedServers(Servers):
         return f"{server.url}&authToken={self._signer.token()}"
 
 
+class Collections:
+    """MongoDB, with change streams."""
+
+    name = "mongodb"
+    proves_absence = False
+
+    def __init__(self, server: mongodb.Server) -> None:
+        self.place = server.url("")
+        self._server = server
+
+    def database(self) -> AbstractContextManager[str]:
+        return self._server.database()
+
+    def bury(self, url: str) -> None:
+        backend = open_backend(url, clock=SYSTEM_CLOCK, environ={}, shared=False)
+        try:
+            # What a dead process has committed is applied first.
+            backend.database.journal.settled()
+            backend.database.tables["queue_messages"].update_many(
+                {"status": "processing"}, {"$set": {"leased_until": from_ms(1)}}
+            )
+        finally:
+            backend.database.close()
+
+
 def attached(place: str) -> Engine:
     """The engine of another process, by its ``place``."""
+    if place.startswith("mongodb:"):
+        return Collections(mongodb.Server(place))
     kind, _, folder = place.rpartition(":")
     if place.startswith("postgresql:"):
         return Databases(postgres.Server(place), place.rpartition("/")[2])
@@ -173,6 +206,10 @@ def attached(place: str) -> Engine:
 @contextlib.contextmanager
 def running(name: str) -> Generator[Engine]:
     """An engine by its name; its server is started, unless it runs already, and stopped."""
+    if name == "mongodb":
+        with mongodb.running(streams=True) as found:
+            yield Collections(found)
+        return
     if name != "postgres":
         with tempfile.TemporaryDirectory(prefix="workflow-world-") as folder:
             if name == "sqlite":

@@ -59,8 +59,8 @@ class Server:
     """A running server. ``address`` is its URL up to the name of a database."""
 
     def __init__(self, address: str) -> None:
-        self.address, _, self._query = address.partition("?")
-        self.address = self.address.rstrip("/")
+        head, _, self._query = address.partition("?")
+        self.address = "/".join(head.split("/")[:3])
         self._client: MongoClient[dict[str, Any]] = MongoClient(address)
 
     def url(self, name: str) -> str:

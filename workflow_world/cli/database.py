@@ -1,12 +1,14 @@
-"""``workflow-world db …`` and ``setup``: the schema of a SQL database."""
+"""``workflow-world db …``, for the schema of a SQL database, and ``setup``, for any."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
-from ..registry import opener_for
+from ..factory import create_world
+from ..registry import opener_for, scheme_of
 from ..sql import check_options, migrate, open_backend
 from .common import CommandError, Commands, Target, target_options, verbose_option
 
@@ -101,8 +103,21 @@ def copy(target: Target, to: str, to_table_prefix: str | None, to_schema: str | 
 @target_options
 @verbose_option
 def setup(target: Target) -> None:
-    """Create or upgrade the schema: short for "db upgrade"."""
-    _upgrade(target, "head")
+    """Create or upgrade the schema: "db upgrade", and on MongoDB its collections and indexes."""
+    if scheme_of(target.full_url) != "mongodb":
+        _upgrade(target, "head")
+        return
+
+    async def run() -> None:
+        with target.accepted():
+            world = create_world(target.url, **target.options)
+        try:
+            await world.backend.open()
+        finally:
+            await world.close()
+
+    asyncio.run(run())
+    click.echo(f"{target}: ready")
 
 
 def _upgrade(target: Target, revision: str) -> None:

@@ -76,6 +76,7 @@ def connect(url: str) -> Client:
             connecttimeoutms=SELECTION_MS,
             sockettimeoutms=SOCKET_MS,
             appname="workflow-world",
+            connect=False,
         )
     except (InvalidURI, MongoConfigurationError, ValueError, TypeError) as error:
         raise ConfigurationError(

@@ -16,6 +16,7 @@ dies leaves nothing, or all of it, and nobody waits for it.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from ..ids import new_ulid
 from .client import Tables, Unreached, translated
 from .documents import CORRUPT, Document
 from .transaction import GONE, STAMP, Change, size_of
+
+logger = logging.getLogger("workflow_world.mongodb")
 
 META: Final = "meta"
 KEY: Final = "journal"
@@ -162,8 +165,9 @@ class Journal:
         faults.point("after commit")
         try:
             self._finish(entry)
-        except Unreached:
-            # It is committed: whoever comes next applies it first.
+        except Exception as error:
+            # It is committed: whoever comes next applies it first, or says why that cannot be.
+            logger.warning("What is committed is not applied yet: %s", error)
             self._last = None
         except BaseException:
             self._last = None

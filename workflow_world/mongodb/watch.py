@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -91,5 +91,6 @@ class Watch:
 
 def _may_tell(change: Mapping[str, Any]) -> bool:
     """Whether it may be a new entry: not when it is marked as applied."""
-    fields: Mapping[str, Any] = (change.get("updateDescription") or {}).get("updatedFields") or {}
+    update = cast("Mapping[str, Any]", change.get("updateDescription") or {})
+    fields = cast("Mapping[str, Any]", update.get("updatedFields") or {})
     return not fields or "number" in fields
