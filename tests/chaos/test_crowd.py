@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from crowd import SHARED
-from servers.engines import ENGINES, Running
+from servers.engines import ALL, Running
 from sqlalchemy import text
 
-from workflow_world import create_world
+from workflow_world import create_world, mongodb
 from workflow_world.check import check
 from workflow_world.sql import open_database
 
@@ -44,7 +44,7 @@ def process(url: str, name: str, callers: int, seconds: float) -> Generator[Any]
 
 @pytest.mark.anyio
 @pytest.mark.timeout(300 + 10 * SECONDS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALL)
 async def test_every_row_of_a_crowd_is_there(engines: Running, engine: str) -> None:
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(engines(engine).database())
@@ -96,6 +96,14 @@ def finished(crowd: list[Any]) -> Counter[str]:
 
 
 def rows(url: str, made: Counter[str]) -> dict[str, int]:
+    if url.startswith("mongodb:"):
+        with contextlib.closing(
+            mongodb.open_backend(url, environ={}, shared=False).database
+        ) as one:
+            return {
+                table: one.tables[table.removeprefix("workflow_")].count_documents({})
+                for table in made
+            }
     engine = open_database(url, environ={}).engine
     try:
         with engine.connect() as connection:

@@ -31,7 +31,12 @@ ON_SQLITE_ALONE = ("own_costs", "own_lost_lease")  # which look into the file, o
 
 PLAYS = [
     *(("sqlite", flow) for flow in FLOWS),
-    *(("postgres", flow) for flow in FLOWS if flow not in ON_SQLITE_ALONE),
+    *(
+        (engine, flow)
+        for engine in ("postgres", "mongodb")
+        for flow in FLOWS
+        if flow not in ON_SQLITE_ALONE
+    ),
 ]
 
 
