@@ -78,8 +78,8 @@ def check(tables: Tables) -> None:
     with translated():
         if _check(tables) is None:
             raise SchemaError(
-                "The MongoDB database has not been set up: run workflow-world setup, or let a World "
-                "with auto_migrate=True, its default, open it once"
+                "The MongoDB database has not been set up: run workflow-world setup, or let a "
+                "World with auto_migrate=True, its default, open it once"
             )
 
 

@@ -368,12 +368,14 @@ BACKENDS: Final[Mapping[str, str]] = MappingProxyType(
         "libsql": "libsql://localhost",
         "libsql-auth": "libsql://localhost",
         "libsql-replica": "libsql://localhost",
+        "mongodb": "mongodb://localhost/workflow",
     }
 )
 """What ``tests/conformance/test_NAME.py`` runs the suite on, as a URL to ask for capabilities."""
 
-ENGINES: Final = ("sqlite", "postgres", "libsql")
-"""Those that tests outside the suite have as a parameter; as ``ENGINES`` all of them."""
+ENGINES: Final = ("sqlite", "postgres", "libsql", "mongodb")
+"""Those that tests outside the suite have as a parameter; as ``ALL`` all of them, and as
+``ENGINES`` those on SQL."""
 
 IN_PART: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -392,6 +394,7 @@ FOLDERS: Final[Mapping[str, str]] = MappingProxyType(
         "e2e": "sqlite",
         "libsql": "libsql",
         "migrations": "sqlite",
+        "mongodb": "mongodb",
         "postgres": "postgres",
         "sql": "sqlite",
         "vercel": "memory",

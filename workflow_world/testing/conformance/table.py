@@ -221,7 +221,8 @@ def _engines(path: Path, function: Function) -> tuple[str, ...]:
     found = set[object]()
     for decorator in function.decorator_list:
         names = {node.id for node in ast.walk(decorator) if isinstance(node, ast.Name)}
-        found.update(ENGINES if "ENGINES" in names else ())
+        found.update(ENGINES if "ALL" in names else ())
+        found.update(set(ENGINES) - {"mongodb"} if "ENGINES" in names else ())
         for part in (decorator, *(lists[name] for name in names & lists.keys())):
             found.update(node.value for node in ast.walk(part) if isinstance(node, ast.Constant))
     return tuple(engine for engine in ENGINES if engine in found)
