@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import ConfigurationError
-from ..registry import opener_for, scheme_of
+from ..registry import opener_for, redact, scheme_of
 from ..settings import env_switch, env_text
 from .backend import SqlBackend
 from .database import Database
@@ -123,6 +123,10 @@ def _plan(
                 f"The Postgres backend needs {error.name}: pip install 'workflow-world[postgres]'"
             ) from error
         return postgres_plan(url, **common, **options)
+    if scheme == "mongodb":
+        raise ConfigurationError(
+            f"{redact(url)} is no SQL database: workflow-world setup makes its collections"
+        )
     from .sqlite.opening import plan as sqlite_plan
 
     return sqlite_plan(url, **common, **options)
