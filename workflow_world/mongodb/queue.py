@@ -132,10 +132,16 @@ class MongoQueue(Upkeep):
         places = [(MESSAGES.collection, one.message_id) for one, _ in settlements]
         for _, intent in settlements:
             places.extend(() if intent is None else ahead_of(intent))
-        settled = await self._database.write(
-            lambda transaction: [self._settle(transaction, *one) for one in settlements],
-            ahead=places,
-        )
+        replayed = {one.replayed for one, _ in settlements if one.replayed is not None}
+
+        def operation(transaction: Transaction) -> list[bool]:
+            waiting = _of_runs(transaction, replayed)
+            settled = [self._settle(transaction, *one) for one in settlements]
+            if any(_is_held_back(transaction, one, replayed) for one in waiting):
+                transaction.topics.append(QUEUE)
+            return settled
+
+        settled = await self._database.write(operation, ahead=places)
         self._news = True
         return settled
 
@@ -224,6 +230,9 @@ class MongoQueue(Upkeep):
             if serialize:
                 runs = {one.replays for one in ready if one.replays is not None}
                 more = _replaying(transaction, runs, now)
+            transaction.read_ahead(
+                (RUNS.collection, one.replays) for one in ready[:wanted] if one.replays is not None
+            )
             for message in ready[:wanted]:
                 if serialize and message.replays is not None:
                     if message.replays in more:
@@ -264,11 +273,6 @@ class MongoQueue(Upkeep):
             )
             after = pending_again(settled, now) if again else finished(settled, one.status, now)
             self._store(transaction, document, after)
-        if one.replayed is not None and any(
-            other.replays == one.replayed and is_ready(other, transaction.queue_now)
-            for other in _of_run(transaction, one.replayed)
-        ):
-            transaction.topics.append(QUEUE)
         if intent is not None:
             carry_out(self._database, transaction, intent)
         return True
@@ -316,6 +320,21 @@ def _with_key(transaction: Transaction, key: str) -> list[Message]:
 def _of_run(transaction: Transaction, run_id: str) -> list[Message]:
     """The unfinished messages of the run, and whatever else is known."""
     return _messages(transaction, {"run_id": run_id, "status": _UNFINISHED})
+
+
+def _of_runs(transaction: Transaction, run_ids: set[str]) -> list[Message]:
+    """Those of several runs."""
+    if not run_ids:
+        return []
+    return _messages(transaction, {"run_id": {"$in": sorted(run_ids)}, "status": _UNFINISHED})
+
+
+def _is_held_back(transaction: Transaction, before: Message, replayed: set[str]) -> bool:
+    """Whether the message waited for a replay of its run, and is ready now."""
+    if before.replays not in replayed:
+        return False
+    document = transaction.get(MESSAGES.collection, before.message_id)
+    return document is not None and is_ready(MESSAGES.readable(document), transaction.queue_now)
 
 
 def _replaying(transaction: Transaction, runs: set[str], now: datetime) -> set[str]:
