@@ -15,9 +15,9 @@ from pymongo.errors import (
     AutoReconnect,
     ExecutionTimeout,
     InvalidURI,
-    NetworkTimeout,
     OperationFailure,
     PyMongoError,
+    WriteConcernError,
 )
 from pymongo.errors import (
     ConfigurationError as MongoConfigurationError,
@@ -112,7 +112,7 @@ def translated() -> Generator[None]:
 
 
 def _translation(error: PyMongoError) -> BackendError:
-    if isinstance(error, AutoReconnect | NetworkTimeout | ExecutionTimeout):
+    if isinstance(error, AutoReconnect | ExecutionTimeout | WriteConcernError):
         return Unreached(f"MongoDB cannot be reached: {_text(error)}")
     if isinstance(error, OperationFailure) and error.code in _NOT_ALLOWED:
         return BackendError(

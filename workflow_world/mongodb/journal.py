@@ -294,6 +294,8 @@ class Journal:
             ordered=False,
             writeConcern={"w": "majority", "j": True},
         )
+        if (unsure := answer.get("writeConcernError")) is not None:
+            raise Unreached(f"MongoDB has not written to most of its members: {unsure!r:.300}")
         for error in cast("list[dict[str, Any]]", answer.get("writeErrors", ())):
             number = cast("int", error["index"])
             key = cast("str", changes[number]["id"])
