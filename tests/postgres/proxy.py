@@ -32,16 +32,16 @@ class Proxy:
     """Forwards bytes. ``cut`` loses the connection of the next COMMIT: before the server has it,
     or after the server has answered; or it is reset once the server has been sent it, whatever
     becomes of it there. When it is ``late``, nothing is lost, but its answer waits for ``release``.
-    ``commit`` is how one is recognised.
 
     Attributes:
+        commit: how a COMMIT, or whatever else is to be lost, is recognised.
         delay_s: how long all that goes to the server waits here first.
         unheard: how many half-open connections something was sent through.
         late: a late answer is here.
     """
 
     def __init__(self, port: int, *, commit: bytes = b"COMMIT\0") -> None:
-        self._port, self._commit = port, commit
+        self._port, self.commit = port, commit
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._lock = threading.Lock()
@@ -96,9 +96,13 @@ class Proxy:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                _shut(client)  # the server is away
+                continue
             self.connections += 1
             for one in (client, server):
                 # What comes in two parts must not wait for an acknowledgement in between.
@@ -131,7 +135,7 @@ class Proxy:
                     unheard = True
                     continue
                 time.sleep(self.delay_s)
-                cut = self._take() if self._commit in data else None
+                cut = self._take() if self.commit in data else None
                 if cut == "before":
                     break
                 if cut == "after":

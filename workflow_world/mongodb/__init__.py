@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import ConfigurationError
@@ -26,6 +26,8 @@ from .client import DEFAULT_NAME, Client, name_in
 from .database import Database
 
 __all__ = ["MongoBackend", "open_backend"]
+
+_THE_SERVERS_OWN: Final = ("config", "local")
 
 
 def open_backend(
@@ -83,10 +85,14 @@ def open_backend(
 
 
 def _checked(name: str) -> str:
-    """What every server takes as the name of a database."""
-    if len(name.encode("utf-8", "replace")) > 63 or set(name) & set('/\\. "$*<>:|?\0'):
+    """What every server takes as the name of a database, and has for its users."""
+    try:
+        size = len(name.encode())
+    except (AttributeError, UnicodeEncodeError):
+        size = 99
+    if size > 63 or set(name) & set('/\\. "$*<>:|?\0') or name in _THE_SERVERS_OWN:
         raise ConfigurationError(
             'The name of a MongoDB database has 63 bytes at most and none of / \\ . " $ * < > : | ?'
-            " and spaces"
+            f" and spaces, and is none of {', '.join(_THE_SERVERS_OWN)}"
         )
     return name

@@ -17,6 +17,7 @@ from pymongo.errors import (
     InvalidURI,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WriteConcernError,
 )
 from pymongo.errors import (
@@ -50,14 +51,15 @@ def name_in(url: str) -> str | None:
     """The database that a URL names. Raises: ConfigurationError, which does not quote it."""
     try:
         found: dict[str, Any] = parse_uri(url) if url.startswith("mongodb://") else _seedless(url)
+        return found.get("database")
     except (InvalidURI, MongoConfigurationError, ValueError) as error:
-        # What the driver says may quote the password.
-        raise ConfigurationError(
-            "The MongoDB URL cannot be read: write mongodb://USER:PASSWORD@HOST:PORT/DATABASE, "
-            "with / : @ and % in a user's name or password written as %2F %3A %40 %25 "
-            f"({type(error).__name__})"
-        ) from None
-    return found.get("database")
+        kind = type(error).__name__
+    # What the driver says may quote the password: so it is not in the context either.
+    raise ConfigurationError(
+        "The MongoDB URL cannot be read: write mongodb://USER:PASSWORD@HOST:PORT/DATABASE, "
+        "with / : @ and % in a user's name or password written as %2F %3A %40 %25 "
+        f"({kind})"
+    )
 
 
 def _seedless(url: str) -> dict[str, Any]:
@@ -79,9 +81,8 @@ def connect(url: str) -> Client:
             connect=False,
         )
     except (InvalidURI, MongoConfigurationError, ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"The MongoDB URL has an option that the driver refuses ({type(error).__name__})"
-        ) from None
+        kind = type(error).__name__
+    raise ConfigurationError(f"The MongoDB URL has an option that the driver refuses ({kind})")
 
 
 def tables_of(client: Client, name: str) -> Tables:
@@ -97,7 +98,15 @@ def tables_of(client: Client, name: str) -> Tables:
 
 
 class Unreached(BackendError):
-    """No server answered. Whether the last request was carried out is not known."""
+    """No server answered.
+
+    Attributes:
+        sent: whether the last request may have been carried out.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 @contextmanager
@@ -112,8 +121,11 @@ def translated() -> Generator[None]:
 
 
 def _translation(error: PyMongoError) -> BackendError:
+    # WriteConcernError: it is written, and not known to last.
     if isinstance(error, AutoReconnect | ExecutionTimeout | WriteConcernError):
-        return Unreached(f"MongoDB cannot be reached: {_text(error)}")
+        # Of a request that is sent again, the driver raises what became of the first.
+        sent = not isinstance(error, ServerSelectionTimeoutError)
+        return Unreached(f"MongoDB cannot be reached: {_text(error)}", sent=sent)
     if isinstance(error, OperationFailure) and error.code in _NOT_ALLOWED:
         return BackendError(
             "MongoDB refuses the user or the password, or the user may not read and write the "

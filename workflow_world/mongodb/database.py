@@ -76,6 +76,7 @@ class Database:
         self._server_clock = ServerClock(clock)
         self._asked = -_CLOCK_S
         self._opening = threading.Lock()
+        self._away: tuple[float, str] | None = None
         self.is_open = self._closed = False
         self._watch = Watch(self.tables, self.hub, change_streams=change_streams, poll_ms=poll_ms)
 
@@ -83,21 +84,32 @@ class Database:
 
     async def open(self) -> None:
         if not self.is_open:
-            await self._in_thread(self._open)
+            asked = time.monotonic()
+            await self._in_thread(lambda: self._open(asked))
 
-    def _open(self) -> None:
+    def _open(self, asked: float) -> None:
         with self._opening:
             if self.is_open:
                 return
-            with translated():
+            self._must_not_be_away(asked)
+            try:
                 if self._auto_migrate:
-                    schema.create(self.tables)
-                    self.journal.create(self.clock.now())
+                    schema.create(self.tables, self.journal, self.clock.now())
                 else:
                     schema.check(self.tables)
-            self._ask_the_time()
-            self._watch.start(self.journal.settled().number)
+                self._ask_the_time()
+                self._watch.start(self.journal.settled().number)
+            except Unreached as error:
+                self._away = time.monotonic(), str(error)
+                raise
             self.is_open = True
+
+    def _must_not_be_away(self, asked: float) -> None:
+        """Who waited for another's vain search does not search once more: else each of many would
+        take its turn. Raises: Unreached."""
+        away = self._away
+        if away is not None and asked < away[0]:
+            raise Unreached(away[1], sent=False)
 
     def close(self) -> None:
         """Blocking. Never raises because the server is gone."""
@@ -128,18 +140,23 @@ class Database:
     async def read(self, action: Callable[[Tables], T]) -> T:
         """What ``action`` reads, behind all that was committed before."""
         await self.open()
-        return await self._in_thread(lambda: self._read(action))
-
-    def _read(self, action: Callable[[Tables], T]) -> T:
         until = time.monotonic() + _PATIENCE_S
+        return await self._in_thread(lambda: self._read(action, until))
+
+    def _read(self, action: Callable[[Tables], T], until: float) -> T:
         pause = 0.02
+        if time.monotonic() > until:
+            self._must_not_be_away(until)
         while True:
             try:
                 self.journal.settled()
                 with translated():
-                    return action(self.tables)
-            except Unreached:
+                    found = action(self.tables)
+                self._away = None
+                return found
+            except Unreached as error:
                 if time.monotonic() > until or self._closed:
+                    self._away = time.monotonic(), str(error)
                     raise
                 time.sleep(pause)
                 pause *= 1.5
@@ -165,7 +182,7 @@ class Database:
     def write_blocking(
         self, operation: Callable[[Transaction], T], *, ahead: Sequence[tuple[str, str]] = ()
     ) -> T:
-        self._open()
+        self._open(time.monotonic())
         return self._lane.submit_blocking(operation, ahead=ahead)
 
     def _transact(self, jobs: Sequence[Job[Any]]) -> None:

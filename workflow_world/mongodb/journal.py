@@ -16,12 +16,15 @@ dies leaves nothing, or all of it, and nobody waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
+
+from pymongo.errors import DuplicateKeyError
 
 from .. import faults
 from ..clock import SYSTEM_CLOCK
@@ -40,6 +43,8 @@ UNKNOWN_OUTCOME: Final = "UNKNOWN_OUTCOME"
 _MOST_INLINE: Final = 1 << 20
 _MOST_TOGETHER: Final = 6 << 20
 """Bytes of one request, or of one part: a document has 16 MiB at most."""
+_MOST_AT_ONCE: Final = 1000
+"""Changes of one request."""
 _REMEMBERED: Final = 200
 """So many of the last entries' tokens are kept, for who does not know whether its own was one."""
 _PATIENCE_S: Final = 5.0
@@ -79,23 +84,18 @@ class Journal:
 
     def create(self, now: datetime) -> None:
         """Where there is none yet."""
-        with translated():
-            self.tables[META].update_one(
-                {"_id": KEY},
-                {
-                    "$setOnInsert": {
-                        "number": 0,
-                        "applied": 0,
-                        "token": "",
-                        "at": now,
-                        "tokens": [],
-                        "changes": [],
-                        "parts": 0,
-                        "topics": [],
-                    }
-                },
-                upsert=True,
-            )
+        empty: Document = {
+            "number": 0,
+            "applied": 0,
+            "token": "",
+            "at": now,
+            "tokens": [],
+            "changes": [],
+            "parts": 0,
+            "topics": [],
+        }
+        with translated(), contextlib.suppress(DuplicateKeyError):  # another process was faster
+            self.tables[META].update_one({"_id": KEY}, {"$setOnInsert": empty}, upsert=True)
 
     def forget(self) -> None:
         """Somebody else has written, or may have."""
@@ -156,19 +156,24 @@ class Journal:
             topics=topics,
         )
         faults.point("before commit")
-        if not self._append(entry):
+        try:
+            appended = self._append(entry)
+        except Unreached:
+            self._drop_parts(entry)
+            raise
+        if not appended:
             self._last = None
-            if not inline:
-                with translated():
-                    self.tables[META].delete_many({"part_of": token})
+            self._drop_parts(entry)
             return False
         faults.point("after commit")
         try:
             self._finish(entry)
-        except Exception as error:
-            # It is committed: whoever comes next applies it first, or says why that cannot be.
-            logger.warning("What is committed is not applied yet: %s", error)
+        except BackendError as error:
             self._last = None
+            if error.code == CORRUPT:
+                raise
+            # It is committed: whoever comes next applies it first.
+            logger.warning("What is committed is applied later: %s", error)
         except BaseException:
             self._last = None
             raise
@@ -202,12 +207,21 @@ class Journal:
                 return f"{found['_id']!r:.300} of {collection}"
         return None
 
+    def _drop_parts(self, entry: Entry) -> None:
+        """Of an entry that is none. What cannot be reached goes with the next ``prune``."""
+        if entry.in_parts:
+            with contextlib.suppress(BackendError), translated():
+                self.tables[META].delete_many({"part_of": entry.token})
+
     def _append(self, entry: Entry) -> bool:
+        """Raises: Unreached when it is no entry; BackendError when that is not known."""
         try:
             with translated():
                 return self._replace(entry)
         except Unreached as error:
-            return self._was_appended(entry, error)
+            if error.sent and self._was_appended(entry, error):
+                return True
+            raise
 
     def _replace(self, entry: Entry) -> bool:
         """Only if the last entry is the one before."""
@@ -239,9 +253,10 @@ class Journal:
                 if found.number >= entry.number:
                     return False
                 empty = Entry(number=found.number + 1, applied=False, token=new_ulid(), at=_now())
-                if self._replace(empty):
-                    self._finish(empty)
-                    raise BackendError(str(error)) from error
+                with translated():
+                    replaced = self._replace(empty)
+                if replaced:
+                    return False
             except Unreached as again:
                 if time.monotonic() > until:
                     text = f"{error}; whether this is stored is not known"
@@ -273,6 +288,9 @@ class Journal:
         for number in range(entry.in_parts):
             part = self.tables[META].find_one({"_id": _part_key(entry.token, number)})
             if part is None:
+                now = self._entry(self.tables[META].find_one({"_id": KEY}))
+                if now.number == entry.number and not now.applied:
+                    raise _damaged("is damaged: a part of its last entry is missing")
                 return  # somebody else has applied all of it, and gone on
             yield part["part"]
 
@@ -313,10 +331,15 @@ class Journal:
 
     def _entry(self, stored: Document | None) -> Entry:
         if stored is None:
-            raise BackendError(
-                f"The journal is missing: collection {META} has no document with _id {KEY!r}",
-                code=CORRUPT,
-            )
+            raise _damaged("is missing")
+        for name, kind in _KINDS.items():
+            if name in stored and not isinstance(stored[name], kind):
+                raise _damaged(f"is damaged: {name} is of another type")
+        changes: list[object] = stored.get("changes", [])
+        if not all(map(_is_change, changes)):
+            raise _damaged("is damaged: its last entry cannot be read")
+        if not stored.get("number", -1) >= stored.get("applied", -1) >= 0:
+            raise _damaged("is damaged: its numbers contradict each other")
         return Entry(
             number=stored["number"],
             applied=stored["applied"] == stored["number"],
@@ -327,6 +350,35 @@ class Journal:
             in_parts=stored.get("parts", 0),
             topics=stored.get("topics", ()),
         )
+
+
+_KINDS: Final[Mapping[str, type]] = {
+    "number": int,
+    "applied": int,
+    "token": str,
+    "at": datetime,
+    "tokens": list,
+    "changes": list,
+    "parts": int,
+    "topics": list,
+}
+
+
+def _is_change(stored: object) -> bool:
+    if not isinstance(stored, dict):
+        return False
+    change = cast("dict[str, object]", stored)
+    what = change.get("put", change.get("set", {}))
+    one = "drop" in change or "put" in change or {"set", "unset"} <= {*change}
+    return {"c", "id"} <= {*change} and one and isinstance(what, dict)
+
+
+def _damaged(reason: str) -> BackendError:
+    return BackendError(
+        f"The journal, the document of {META} with _id {KEY!r}, {reason}. Nothing is read or "
+        "written without it: restore the database from a backup, all of its collections",
+        code=CORRUPT,
+    )
 
 
 def _statement(entry: Entry, change: Change) -> dict[str, Any]:
@@ -347,7 +399,7 @@ def _parts(changes: Sequence[Change]) -> Iterator[list[Change]]:
     size = 0
     for change in changes:
         more = _size([change])
-        if part and size + more > _MOST_TOGETHER:
+        if part and (size + more > _MOST_TOGETHER or len(part) == _MOST_AT_ONCE):
             yield part
             part, size = [], 0
         part.append(change)

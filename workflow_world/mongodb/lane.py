@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import BackendError, WorldClosedError, WorldError
+from .client import Unreached
 from .transaction import Transaction
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class Lane:
             self._transact(batch)
         except BackendError as error:
             # Perhaps it is only one of them that cannot be stored.
-            if len(batch) > 1 and error.code != "UNKNOWN_OUTCOME":
+            if len(batch) > 1 and not _is_outage(error):
                 for job in batch:
                     self._finish([job])
                 return
@@ -141,3 +142,8 @@ class Lane:
                 job.error = error
         for job in batch:
             job.deliver()
+
+
+def _is_outage(error: BackendError) -> bool:
+    """Whether all of a batch would wait for the server once more, one after the other."""
+    return isinstance(error, Unreached) or error.code == "UNKNOWN_OUTCOME"

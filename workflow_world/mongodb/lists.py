@@ -98,10 +98,14 @@ def _live(tables: Tables, created: Sequence[Event]) -> list[Wait]:
 
 
 def _storable(query: Query) -> bool:
-    """Whether all of its text can be in a document: a lone surrogate cannot."""
-    texts = [query.run_id, query.correlation_id, query.workflow_name, query.deployment_id]
+    texts = (query.run_id, query.correlation_id, query.workflow_name, query.deployment_id)
+    return storable(*texts, *query.statuses, *query.event_types)
+
+
+def storable(*texts: str | None) -> bool:
+    """Whether all of it can be in a document: a lone surrogate cannot."""
     try:
-        "".join(filter(None, (*texts, *query.statuses, *query.event_types))).encode()
+        "".join(filter(None, texts)).encode()
     except UnicodeEncodeError:
         return False
     return True

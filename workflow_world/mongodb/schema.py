@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
+
+from pymongo.errors import DuplicateKeyError
 
 from ..errors import SchemaError
 from .client import Tables, translated
 from .documents import CHUNKS, EVENTS, HOOKS, MESSAGES, RUNS, STEPS
-from .journal import META
+from .journal import META, Journal
 from .transaction import GONE
 
 VERSION: Final = 1
@@ -62,7 +66,7 @@ INDEXES: Final[Mapping[str, Sequence[_Index]]] = {
 }
 
 
-def create(tables: Tables) -> None:
+def create(tables: Tables, journal: Journal, now: datetime) -> None:
     """Whatever is missing; several processes may do so at once. Raises: SchemaError."""
     with translated():
         if _check(tables) == VERSION:
@@ -70,7 +74,12 @@ def create(tables: Tables) -> None:
         for collection, indexes in INDEXES.items():
             for keys, options in indexes:
                 tables[collection].create_index(list(keys), **options)
-        tables[META].update_one({"_id": _KEY}, {"$setOnInsert": {"version": VERSION}}, upsert=True)
+        # The version last: where it is, a journal that is missing has been lost.
+        journal.create(now)
+        with contextlib.suppress(DuplicateKeyError):  # another process was faster
+            tables[META].update_one(
+                {"_id": _KEY}, {"$setOnInsert": {"version": VERSION}}, upsert=True
+            )
 
 
 def check(tables: Tables) -> None:
@@ -89,13 +98,16 @@ def _check(tables: Tables) -> int | None:
     if found is None:
         names = {*tables.list_collection_names()} & set(INDEXES)
         strange = sorted(name for name in names if tables[name].find_one({}) is not None)
-        if strange:
+        # Another process may have set it up meanwhile, and used it.
+        found = tables[META].find_one({"_id": _KEY}) if strange else None
+        if found is None and strange:
             raise SchemaError(
                 f"The MongoDB database has collections {', '.join(strange)} of another "
                 "application, which are left alone: choose another database, in the URL's path "
                 "or by WORKFLOW_MONGODB_DATABASE_NAME"
             )
-        return None
+        if found is None:
+            return None
     version = found.get("version")
     if version != VERSION:
         raise SchemaError(

@@ -16,6 +16,7 @@ from .client import Tables
 from .database import Database
 from .documents import HOOKS, MESSAGES, Document
 from .journal import META
+from .lists import storable
 from .transaction import GONE, Transaction
 
 _KEPT: Final = timedelta(days=1)
@@ -192,6 +193,8 @@ class Upkeep:
         about |= {name: value for name, value in wanted.items() if value is not None}
         if after is not None:
             about["_id"] = {"$gt": after}
+        if not storable(run_id, queue_name, after):
+            return []
 
         def look(tables: Tables) -> list[Document]:
             cursor = tables[MESSAGES.collection].find(about)

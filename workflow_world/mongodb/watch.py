@@ -75,7 +75,6 @@ class Watch:
             logger.info("No change streams here (code %s): the journal is read", error.code)
         except PyMongoError as error:
             logger.warning("The change stream failed, and begins again: %s", type(error).__name__)
-            self._look()
             self._stop.wait(self._poll_s)
 
     def _look(self) -> None:
