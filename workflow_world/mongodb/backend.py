@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Hashable
+from typing import Final
 
 from ..backend import Capabilities
+from ..handles import Shared
 from ..signals import Hub
 from .database import Database
 from .queue import MongoQueue
 from .runs import MongoRuns
 from .streams import MongoChunks
 
-_lock = threading.Lock()
-_shared: dict[Hashable, tuple[Database, int]] = {}
+_shared: Final = Shared[Database]()
 
 
 class MongoBackend:
@@ -24,13 +24,9 @@ class MongoBackend:
     """
 
     def __init__(self, make: Callable[[], Database], key: Hashable | None) -> None:
-        self._key, self._closed = key, False
-        if key is None:
-            self._database = make()
-        else:
-            with _lock:
-                self._database, count = _shared.get(key) or (make(), 0)
-                _shared[key] = (self._database, count + 1)
+        self._database = _shared.acquire(key, make)
+        self._key = key
+        self._dropped = _shared.watch(self, self._database, key)
         self._runs = MongoRuns(self._database)
         self._messages = MongoQueue(self._database)
         self._chunks = MongoChunks(self._database)
@@ -63,14 +59,5 @@ class MongoBackend:
         await self._database.open()
 
     async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._key is not None:
-            with _lock:
-                database, count = _shared[self._key]
-                if count > 1:
-                    _shared[self._key] = (database, count - 1)
-                    return
-                del _shared[self._key]
-        await asyncio.to_thread(self._database.close)
+        if self._dropped.detach() is not None and _shared.release(self._key):
+            await asyncio.to_thread(self._database.close)

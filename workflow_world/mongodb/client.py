@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import (
     AutoReconnect,
+    CursorNotFound,
     ExecutionTimeout,
     InvalidURI,
     OperationFailure,
@@ -97,8 +98,17 @@ def tables_of(client: Client, name: str) -> Tables:
     )
 
 
+_UNREACHED: Final = (
+    AutoReconnect,
+    CursorNotFound,
+    ExecutionTimeout,
+    WriteConcernError,
+)
+"""``WriteConcernError``: it is written, but perhaps not for good."""
+
+
 class Unreached(BackendError):
-    """No server answered.
+    """No server answered, or none for good.
 
     Attributes:
         sent: whether the last request may have been carried out.
@@ -121,8 +131,7 @@ def translated() -> Generator[None]:
 
 
 def _translation(error: PyMongoError) -> BackendError:
-    # WriteConcernError: it is written, and not known to last.
-    if isinstance(error, AutoReconnect | ExecutionTimeout | WriteConcernError):
+    if isinstance(error, _UNREACHED):
         # Of a request that is sent again, the driver raises what became of the first.
         sent = not isinstance(error, ServerSelectionTimeoutError)
         return Unreached(f"MongoDB cannot be reached: {_text(error)}", sent=sent)

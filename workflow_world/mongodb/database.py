@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 from ..backend import Capabilities
 from ..clock import Clock
 from ..core.values import to_ms
-from ..errors import PayloadTooLargeError, WorldClosedError
+from ..errors import BackendError, PayloadTooLargeError, WorldClosedError
+from ..forks import leave_alone, watch
 from ..server_clock import ServerClock
 from ..signals import Hub
 from . import schema
@@ -66,19 +67,45 @@ class Database:
     ) -> None:
         self.capabilities = CAPABILITIES
         self.clock, self._auto_migrate = clock, auto_migrate
-        self.hub = Hub(clock)
+        self._url, self._name = url, name
+        self._streams, self._poll_ms = change_streams, poll_ms
         self._owned = client is None
-        self._client: Client = connect(url) if client is None else client
-        self.tables: Tables = tables_of(self._client, name)
+        self._closed = self._is_parents = False
+        self._begin(connect(url) if client is None else client)
+        watch(self)
+
+    def _begin(self, client: Client) -> None:
+        """Nothing is known before connecting."""
+        self._client = client
+        self.hub = Hub(self.clock)
+        self.tables: Tables = tables_of(client, self._name)
         self.journal = Journal(self.tables)
         self._lane = Lane(self._transact)
         self._readers = ThreadPoolExecutor(_READERS, "workflow-world-mongodb-read")
-        self._server_clock = ServerClock(clock)
+        self._server_clock = ServerClock(self.clock)
         self._asked = -_CLOCK_S
         self._opening = threading.Lock()
         self._away: tuple[float, str] | None = None
-        self.is_open = self._closed = False
-        self._watch = Watch(self.tables, self.hub, change_streams=change_streams, poll_ms=poll_ms)
+        self.is_open = False
+        self._watch = Watch(
+            self.tables, self.hub, change_streams=self._streams, poll_ms=self._poll_ms
+        )
+
+    # --- a fork ----------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Nothing has to be closed."""
+
+    def after_fork(self) -> None:
+        """Nor opened."""
+
+    def forked(self) -> None:
+        """In the child: a client of its own, and threads of its own."""
+        for inherited in (self._client, self._readers):
+            leave_alone(inherited)
+        self._is_parents = not self._owned
+        if not self._closed:
+            self._begin(connect(self._url) if self._owned else self._client)
 
     # --- open and close --------------------------------------------------------------------
 
@@ -91,6 +118,13 @@ class Database:
         with self._opening:
             if self.is_open:
                 return
+            if self._closed:
+                raise WorldClosedError("This World's database is closed")
+            if self._is_parents:
+                raise BackendError(
+                    "The MongoClient that this World was given stays with the process that made "
+                    "it: in a child, create a World with a client of the child's own"
+                )
             self._must_not_be_away(asked)
             try:
                 if self._auto_migrate:
@@ -164,7 +198,12 @@ class Database:
     async def _in_thread(self, action: Callable[[], T]) -> T:
         if self._closed:
             raise WorldClosedError("This World's database is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._readers, action)
+        try:
+            doing = asyncio.get_running_loop().run_in_executor(self._readers, action)
+        except RuntimeError:
+            # It was closed between the two.
+            raise WorldClosedError("This World's database is closed") from None
+        return await doing
 
     # --- writes ----------------------------------------------------------------------------
 

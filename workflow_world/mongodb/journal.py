@@ -49,6 +49,8 @@ _REMEMBERED: Final = 200
 """So many of the last entries' tokens are kept, for who does not know whether its own was one."""
 _PATIENCE_S: Final = 5.0
 _DUPLICATE: Final = 11000
+_ENDED: Final = frozenset({91, 189, 10107, 11600, 11602, 13435, 13436})
+"""Codes of a member that is the primary no more, or ends."""
 
 UNIQUE: Final[Mapping[str, Sequence[str]]] = {
     "runs": (),
@@ -114,10 +116,7 @@ class Journal:
             brief = self.tables[META].find_one({"_id": KEY}, {"number": 1, "applied": 1})
             if brief is not None and brief.get("number") == brief.get("applied"):
                 return self._entry(brief)
-            entry = self.look()
-            if not entry.applied:
-                self._finish(entry)
-            return entry
+        return self._settled_with_tokens()
 
     def look(self) -> Entry:
         """The last entry, applied or not."""
@@ -168,12 +167,10 @@ class Journal:
         faults.point("after commit")
         try:
             self._finish(entry)
-        except BackendError as error:
+        except Exception as error:
+            # It is committed: whoever comes next applies it first, or says why it cannot.
+            logger.warning("What is committed is applied by whoever comes next: %s", error)
             self._last = None
-            if error.code == CORRUPT:
-                raise
-            # It is committed: whoever comes next applies it first.
-            logger.warning("What is committed is applied later: %s", error)
         except BaseException:
             self._last = None
             raise
@@ -190,15 +187,16 @@ class Journal:
             if not new:
                 continue
             mine = [change["id"] for change in of_it]
-            taken: list[dict[str, Any]] = [
-                {"_id": {"$in": [change["id"] for change in new if "new" in change]}}
-            ]
+            unseen = [change["id"] for change in new if "new" in change]
+            taken: list[dict[str, Any]] = [{"_id": {"$in": unseen}}] if unseen else []
             for name in unique:
                 values = [change["put"][name] for change in new if name in change["put"]]
                 if len({*values}) < len(values):
                     return f"one {name} of {collection}"
                 if values:
                     taken.append({name: {"$in": values}, "_id": {"$nin": mine}})
+            if not taken:
+                continue
             with translated():
                 found = self.tables[collection].find_one(
                     {"$or": taken, GONE: {"$exists": False}}, {"_id": 1}
@@ -244,14 +242,16 @@ class Journal:
     def _was_appended(self, entry: Entry, error: BackendError) -> bool:
         """The answer was lost. Nobody knows whether the request will still be carried out, so an
         empty entry takes its place: then it cannot be any more."""
+        unknown = f"{error}; whether this is stored is not known"
         until = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                found = self.settled_with_tokens()
-                if entry.token in found.tokens:
-                    return True
-                if found.number >= entry.number:
-                    return False
+                found = self._settled_with_tokens()
+                since = found.number - entry.number
+                if since >= _REMEMBERED:
+                    raise BackendError(unknown, code=UNKNOWN_OUTCOME) from error
+                if since >= 0:
+                    return entry.token in found.tokens
                 empty = Entry(number=found.number + 1, applied=False, token=new_ulid(), at=_now())
                 with translated():
                     replaced = self._replace(empty)
@@ -259,16 +259,32 @@ class Journal:
                     return False
             except Unreached as again:
                 if time.monotonic() > until:
-                    text = f"{error}; whether this is stored is not known"
-                    raise BackendError(text, code=UNKNOWN_OUTCOME) from again
+                    raise BackendError(unknown, code=UNKNOWN_OUTCOME) from again
                 time.sleep(0.05)
+            except BackendError as again:
+                raise BackendError(unknown, code=UNKNOWN_OUTCOME) from again
 
-    def settled_with_tokens(self) -> Entry:
+    def _settled_with_tokens(self) -> Entry:
+        before = None
         with translated():
-            entry = self.look()
-            if not entry.applied:
-                self._finish(entry)
-            return entry
+            while True:
+                entry = self.look()
+                if entry.applied:
+                    return entry
+                if self._lasts(entry):
+                    self._finish(entry)
+                    return entry
+                if before == (entry.number, entry.token):
+                    raise BackendError("The journal is damaged: look for its token", code=CORRUPT)
+                before = entry.number, entry.token
+
+    def _lasts(self, entry: Entry) -> bool:
+        """Whether it is committed for good. What was read may be on one member only, which is the
+        primary no more: then the others undo it, and nothing of it may be written to them."""
+        found = self.tables[META].update_one(
+            {"_id": KEY, "number": entry.number, "token": entry.token}, {"$inc": {"found": 1}}
+        )
+        return found.matched_count == 1
 
     def _finish(self, entry: Entry) -> None:
         """Apply it and say so; others may do the same at this moment."""
@@ -313,10 +329,14 @@ class Journal:
             writeConcern={"w": "majority", "j": True},
         )
         if (unsure := answer.get("writeConcernError")) is not None:
-            raise Unreached(f"MongoDB has not written to most of its members: {unsure!r:.300}")
+            # Not on most members, and so perhaps on none after a failover.
+            code = cast("dict[str, Any]", unsure).get("code")
+            raise Unreached(f"MongoDB cannot promise what was written (code {code})")
         for error in cast("list[dict[str, Any]]", answer.get("writeErrors", ())):
             number = cast("int", error["index"])
             key = cast("str", changes[number]["id"])
+            if error.get("code") in _ENDED:
+                raise Unreached(f"MongoDB's primary has changed (code {error['code']})")
             stored = None
             if error.get("code") == _DUPLICATE:
                 stored = self.tables[collection].find_one({"_id": key}, {STAMP: 1})

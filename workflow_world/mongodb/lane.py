@@ -49,9 +49,13 @@ class Job(Generic[T]):
             self.done.set_exception(self.error)
             return
         result = cast("T", self.result)
-        if self.then is not None:
-            self.then(result)
-        self.done.set_result(result)
+        try:
+            if self.then is not None:
+                self.then(result)
+        except Exception as error:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(result)
 
 
 class Lane:
@@ -129,7 +133,7 @@ class Lane:
     def _finish(self, batch: Sequence[Job[Any]]) -> None:
         try:
             self._transact(batch)
-        except BackendError as error:
+        except Exception as error:
             # Perhaps it is only one of them that cannot be stored.
             if len(batch) > 1 and not _is_outage(error):
                 for job in batch:
@@ -144,6 +148,7 @@ class Lane:
             job.deliver()
 
 
-def _is_outage(error: BackendError) -> bool:
+def _is_outage(error: Exception) -> bool:
     """Whether all of a batch would wait for the server once more, one after the other."""
-    return isinstance(error, Unreached) or error.code == "UNKNOWN_OUTCOME"
+    code = error.code if isinstance(error, BackendError) else None
+    return isinstance(error, Unreached) or code == "UNKNOWN_OUTCOME"

@@ -68,7 +68,7 @@ class MongoQueue(Upkeep):
                 return Enqueued(message_id=message_id)
             if serialize_runs and new.replays is not None:
                 found = _of_run(transaction, new.replays)
-                if any(one.replays is not None and is_leased(one, now) for one in found):
+                if any(one.replays == new.replays and is_leased(one, now) for one in found):
                     return Enqueued(message_id=message_id)
             return Enqueued(message_id=message_id, claimed=self._take(transaction, new, now, lease))
 

@@ -35,9 +35,12 @@ class MongoRuns:
         verdict: Verdict | None = None
         if intent.mostly_reads:
 
-            def look(tables: Tables) -> Verdict:
+            def look(tables: Tables) -> Verdict | None:
+                before = database.journal.settled().number
                 transaction = Transaction(tables, database.queue_now())
-                return intent.decide(facts_of(transaction, intent), database.clock.now())
+                seen = intent.decide(facts_of(transaction, intent), database.clock.now())
+                # Facts of two states are none.
+                return seen if database.journal.settled().number == before else None
 
             verdict = await database.read(look)
         if verdict is None or isinstance(verdict, Refusal) or verdict.writes:

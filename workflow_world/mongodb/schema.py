@@ -32,7 +32,8 @@ INDEXES: Final[Mapping[str, Sequence[_Index]]] = {
     RUNS.collection: (
         (_by("created_at", "_id"), {}),
         (_by("status", "_id"), {}),
-        (_by("workflow_name", "created_at"), {}),
+        (_by("status", "created_at", "_id"), {}),
+        (_by("workflow_name", "created_at", "_id"), {}),
     ),
     STEPS.collection: (
         (_by("run_id", "created_at", "step_id"), {}),
@@ -41,15 +42,16 @@ INDEXES: Final[Mapping[str, Sequence[_Index]]] = {
     EVENTS.collection: (
         (_by("run_id", "position"), _UNIQUE),
         (_by("run_id", "event_id"), {}),
-        (_by("correlation_id", "created_at"), {}),
-        (_by("event_type", "created_at"), {}),
+        (_by("correlation_id", "created_at", "run_id", "position"), {}),
+        (_by("event_type", "created_at", "run_id", "correlation_id"), {}),
         (_by("once"), _ONCE),
         (_by("resumed"), _ONCE),
         (_by("open_wait", "due_at"), {"sparse": True}),
     ),
     HOOKS.collection: (
         (_by("token"), _ONCE),
-        (_by("run_id", "created_at"), {}),
+        (_by("created_at", "run_id", "hook_id"), {}),
+        (_by("run_id", "created_at", "hook_id"), {}),
         (_by("hook_id", "created_at"), {}),
         (_by(GONE), {"sparse": True}),
     ),
@@ -98,9 +100,9 @@ def _check(tables: Tables) -> int | None:
     if found is None:
         names = {*tables.list_collection_names()} & set(INDEXES)
         strange = sorted(name for name in names if tables[name].find_one({}) is not None)
-        # Another process may have set it up meanwhile, and used it.
+        # Another process may have set it up meanwhile, and written there.
         found = tables[META].find_one({"_id": _KEY}) if strange else None
-        if found is None and strange:
+        if strange and found is None:
             raise SchemaError(
                 f"The MongoDB database has collections {', '.join(strange)} of another "
                 "application, which are left alone: choose another database, in the URL's path "

@@ -28,8 +28,20 @@ def begins_with(prefixes: Sequence[str] | None) -> dict[str, Any]:
     """A filter for queue names."""
     if prefixes is None:
         return {}
-    ranges = [{"queue_name": {"$gte": prefix, "$lt": prefix + "\U0010ffff"}} for prefix in prefixes]
-    return {"$or": ranges}
+    return {"$or": [{"queue_name": {"$gte": one, **_below(_behind(one))}} for one in prefixes]}
+
+
+def _below(bound: str) -> dict[str, str]:
+    return {"$lt": bound} if bound else {}
+
+
+def _behind(prefix: str) -> str:
+    """The least text that is behind all that begin so; the empty text: there is none."""
+    kept = prefix.rstrip("\U0010ffff")
+    if not kept:
+        return ""
+    last = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if 0xD800 <= last < 0xE000 else last)
 
 
 def put_message(transaction: Transaction, message: Message, *, new: bool = False) -> None:

@@ -74,7 +74,10 @@ class Watch:
             self._streams = False
             logger.info("No change streams here (code %s): the journal is read", error.code)
         except PyMongoError as error:
-            logger.warning("The change stream failed, and begins again: %s", type(error).__name__)
+            if not self._stop.is_set():
+                name = type(error).__name__
+                logger.warning("The change stream failed, and begins again: %s", name)
+                self._look()
             self._stop.wait(self._poll_s)
 
     def _look(self) -> None:

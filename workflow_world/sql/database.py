@@ -14,8 +14,8 @@ from sqlalchemy.engine import Dialect, Engine
 from ..backend import Capabilities, Presence
 from ..clock import Clock
 from ..errors import PayloadTooLargeError
+from ..forks import watch
 from ..signals import Hub
-from .forks import watch
 from .heads import Heads
 from .lane import NO_LOCKS, Locks, Operation
 from .tables import Tables

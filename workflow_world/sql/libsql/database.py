@@ -10,10 +10,10 @@ from sqlalchemy.engine import Engine
 
 from ...backend import Capabilities, Presence
 from ...clock import Clock
+from ...forks import leave_alone
 from ...hrana.location import Location
 from ...server_clock import ServerClock
 from ..database import Database, NoPresence
-from ..forks import leave_alone
 from ..lane import NO_LOCKS, Lane, Locks, Operation
 from ..tables import tables
 from ..unhurried import Patience, Unhurried

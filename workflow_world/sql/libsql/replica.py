@@ -16,10 +16,10 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.engine import Dialect
 
 from ...errors import BackendError, ConfigurationError
+from ...forks import leave_alone
 from ...hrana.location import Location
 from ...server_clock import ServerClock
 from ..compiled import Session
-from ..forks import leave_alone
 from ..lane import Job, Lane, Operation
 from .batches import Batches
 from .database import LibsqlDatabase

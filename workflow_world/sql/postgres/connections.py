@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from ...errors import BackendError, WorldClosedError
-from ..forks import leave_alone
+from ...forks import leave_alone
 from ..outages import Unreachable
 from .arrays import DUMPERS
 from .errors import connect_error, is_lost

@@ -17,8 +17,8 @@ from sqlalchemy.pool import PoolProxiedConnection
 from ...backend import Capabilities
 from ...clock import Clock
 from ...errors import BackendError, WorldError
+from ...forks import Gate
 from ..database import FEW_EVENTS, Database
-from ..forks import Gate
 from ..heads import Heads
 from ..lane import NO_LOCKS, Job, Lane, Locks, Operation
 from ..migrate import bring_up_to_date, check_version, version_of

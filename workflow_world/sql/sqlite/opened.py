@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
 from ...errors import BackendError
-from ..forks import leave_alone
+from ...forks import leave_alone
 from .locations import Location, identity
 
 

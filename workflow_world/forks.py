@@ -13,10 +13,24 @@ import ctypes
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .database import Database
+
+class Database(Protocol):
+    """What has to know of a fork."""
+
+    def before_fork(self) -> None:
+        """Called in the process that is about to fork."""
+        ...
+
+    def after_fork(self) -> None:
+        """Called in the same process afterwards."""
+        ...
+
+    def forked(self) -> None:
+        """This is a child of the process that opened it: begin anew, leave what is open alone."""
+        ...
+
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
