@@ -50,7 +50,7 @@ def test_a_number_without_a_test_needs_a_reason(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(table, "ELSEWHERE", {})
     found = table.problems(ROOT)
     assert "B015 has a test and a reason why it has none" in found
-    assert "B112 has neither a test nor a reason why not" in found
+    assert "B184 has neither a test nor a reason why not" in found
 
 
 def test_check_compares_and_writes_nothing(

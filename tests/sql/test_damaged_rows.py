@@ -100,6 +100,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def fill(path: Path) -> None:
     world = create_world(f"file:{path}")
+    await fill_world(world)
+    await world.close()
+
+
+async def fill_world(world: World) -> None:
     for run_id in (RUN, OTHER):
         suffix = "" if run_id == RUN else "_2"
 
@@ -123,7 +128,6 @@ async def fill(path: Path) -> None:
         await world.streams.write_multi(run_id, "out", [b"one", b"two"])
         # Not due in this century: nothing that reads takes it away.
         await world.queue(QUEUE, {"runId": run_id}, delay_seconds=2e9, headers={"x-a": "b"})
-    await world.close()
 
 
 @contextmanager

@@ -278,10 +278,30 @@ def chunk_key(run_id: str, name: str, index: int) -> str:
 
 def chunk_of(document: Mapping[str, Any]) -> Chunk:
     """Raises: BackendError with code CORRUPT."""
-    index, data = document.get("chunk_index"), document.get("data")
-    if type(index) is not int or type(data) is not bytes:
-        raise BackendError(
-            f"The document of {CHUNKS} with _id {document.get('_id')!r:.300} is damaged",
-            code=CORRUPT,
-        )
-    return Chunk(index=index, data=data)
+    data = document.get("data")
+    if type(data) is not bytes:
+        raise _damaged_chunk(document)
+    return Chunk(index=index_of(document), data=data)
+
+
+def index_of(document: Mapping[str, Any]) -> int:
+    """Of a chunk. Raises: BackendError with code CORRUPT."""
+    index = document.get("chunk_index")
+    if type(index) is not int:
+        raise _damaged_chunk(document)
+    return index
+
+
+def begun_as(document: Mapping[str, Any]) -> tuple[datetime, str]:
+    """When a chunk was written, and to which stream. Raises: BackendError with code CORRUPT."""
+    at, name = document.get("created_at"), document.get("stream_name")
+    if not isinstance(at, datetime) or not isinstance(name, str):
+        raise _damaged_chunk(document)
+    return at, name
+
+
+def _damaged_chunk(document: Mapping[str, Any]) -> BackendError:
+    return BackendError(
+        f"The document of {CHUNKS} with _id {document.get('_id')!r:.300} is damaged",
+        code=CORRUPT,
+    )

@@ -86,9 +86,9 @@ def _facts(
         run=RUNS.entity(run),
         has_message=bool(unfinished),
         will_replay=any(will_replay(message, now) for message in unfinished),
-        last_claim_at=run.get("last_claim_at"),
-        last_waking_at=run.get("last_waking_at"),
-        next_due_at=min((one["due_at"] for one in waits if "due_at" in one), default=None),
+        last_claim_at=_time(run, "last_claim_at"),
+        last_waking_at=_time(run, "last_waking_at"),
+        next_due_at=min(filter(None, (_time(one, "due_at") for one in waits)), default=None),
         has_hook=has_hook,
         has_open_step=bool(open_steps),
         stranded=[
@@ -102,6 +102,13 @@ def _facts(
             if step.step_id not in expected
         ],
     )
+
+
+def _time(document: Document, name: str) -> datetime | None:
+    value = document.get(name)
+    if value is not None and not isinstance(value, datetime):
+        raise TypeError(f"the document with _id {document['_id']!r:.300} is damaged: {name}")
+    return value
 
 
 def _by_run(

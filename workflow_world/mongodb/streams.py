@@ -12,7 +12,7 @@ from ..message_rows import must_hold
 from ..signals import stream_topic
 from .client import Tables
 from .database import Database
-from .documents import CHUNKS, MESSAGES, Document, chunk_key, chunk_of
+from .documents import CHUNKS, MESSAGES, Document, begun_as, chunk_key, chunk_of, index_of
 from .transaction import Transaction
 
 
@@ -80,8 +80,7 @@ class MongoChunks:
         def look(tables: Tables) -> list[str]:
             about = {"run_id": run_id, "chunk_index": 0}
             found = tables[CHUNKS].find(about, {"stream_name": 1, "created_at": 1})
-            firsts = sorted((one["created_at"], one["stream_name"]) for one in found)
-            return [name for _, name in firsts]
+            return [name for _, name in sorted(map(begun_as, found))]
 
         return await self._database.read(look)
 
@@ -99,10 +98,10 @@ class MongoChunks:
             for one in transaction.find(CHUNKS, about, order=(("chunk_index", -1),), limit=1)
             if about.items() <= one.items()
         ]
-        last = max(found, key=lambda one: one["chunk_index"], default=None)
+        last = max(found, key=index_of, default=None)
         if last is None:
             return 0, False
-        return last["chunk_index"] + 1, bool(last.get("is_eof"))
+        return index_of(last) + 1, bool(last.get("is_eof"))
 
     def _insert(
         self, transaction: Transaction, run_id: str, name: str, index: int, **values: Any
@@ -136,4 +135,4 @@ def _info(last: Mapping[str, Any] | None) -> StreamInfo:
     if last is None:
         return StreamInfo(tail_index=-1, done=False)
     done = bool(last.get("is_eof"))
-    return StreamInfo(tail_index=last["chunk_index"] - done, done=done)
+    return StreamInfo(tail_index=index_of(last) - done, done=done)

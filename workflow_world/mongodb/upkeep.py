@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..backend import OLDEST, Presence, Retention
 from ..core.entities import Message, MessageStatus, QueueStats
@@ -181,8 +181,9 @@ class Upkeep:
                 ]
             )
             for group in groups:
-                about = group["_id"]
-                counts[about["queue"]][about["status"]] = group["count"]
+                queue, status = (group["_id"].get(name) for name in ("queue", "status"))
+                if isinstance(queue, str) and isinstance(status, str):  # else it is damaged
+                    counts[queue][cast("MessageStatus", status)] = group["count"]
             return QueueStats(
                 counts={name: dict(by_status) for name, by_status in counts.items()},
                 oldest_due_at=_first(tables, "pending", "available_at"),
@@ -255,4 +256,5 @@ class Upkeep:
 def _first(tables: Tables, status: str, name: str) -> datetime | None:
     about = {"status": status, name: {"$exists": True}, **_ALIVE}
     found = tables[MESSAGES.collection].find_one(about, {name: 1}, sort=[(name, 1)])
-    return None if found is None else found[name]
+    value = None if found is None else found[name]
+    return value if isinstance(value, datetime) else None
