@@ -15,7 +15,7 @@ from servers.engines import ALL, Running
 
 RUNS_PER_KILL = 2
 KILLS = int(os.environ.get("CHAOS_KILLS", "0"))
-"""0: 50, but 4 where everybody then waits for the lock that the dead one has."""
+"""0: 50, 15 on MongoDB, but 4 where everybody then waits for the lock that the dead one has."""
 LIFE_S = 0.005, 0.5
 """A worker that has work is killed after so long."""
 
@@ -26,7 +26,9 @@ def test_killed_workers_lose_nothing(
     engines: Running, name: str, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)  # noqa: S311
-    kills = KILLS or {"libsql": 4, "libsql-auth": 2, "libsql-replica": 2}.get(name, 50)
+    kills = KILLS or {"libsql": 4, "libsql-auth": 2, "libsql-replica": 2, "mongodb": 15}.get(
+        name, 50
+    )
     # Who dies in a transaction keeps the lock for five seconds: kills must not outpace the work.
     pace = {"IN_FLIGHT": "4", "LEASE_MS": "6000"} if name.startswith("libsql") else {}
     replicas = {}

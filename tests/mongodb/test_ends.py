@@ -109,5 +109,6 @@ def test_two_that_begin_at_once_are_of_one_application(url: str) -> None:
             asyncio.run(write())
             return tables.list_collection_names()
 
-    schema.create(Slow())  # type: ignore[arg-type]
+    database = first.database
+    schema.create(Slow(), database.journal, database.clock.now())  # type: ignore[arg-type]
     asyncio.run(first.close())

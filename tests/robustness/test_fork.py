@@ -6,7 +6,7 @@ import asyncio
 import os
 
 import pytest
-from servers.engines import ENGINES, Running
+from servers.engines import ALL, Running
 
 from workflow_world import BackendError, create_world
 from workflow_world.ids import UlidFactory
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 @pytest.mark.parametrize("round_", range(50 if LONG else 2))
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ALL)
 def test_a_child_works_and_its_parent_goes_on(
     engine: str, engines: Running, spawn: Spawn, round_: int
 ) -> None:
