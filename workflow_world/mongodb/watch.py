@@ -14,6 +14,8 @@ from .client import Tables
 from .journal import KEY, META
 
 _AWAIT_MS: Final = 200
+_IDLE_S: Final = 1.0
+"""Whether it has to stop is asked so often while nobody waits, seconds."""
 
 logger = logging.getLogger("workflow_world.mongodb")
 
@@ -48,13 +50,14 @@ class Watch:
 
     def stop(self) -> None:
         self._stop.set()
-        self._hub.has_waiters.set()
+        self._hub.has_waiters.set()  # for once; somebody who goes may clear it
         if self._thread is not None:
             self._thread.join()
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            self._hub.has_waiters.wait()
+            if not self._hub.has_waiters.wait(_IDLE_S):
+                continue
             if self._streams:
                 self._follow()
             else:
