@@ -97,11 +97,10 @@ def finished(crowd: list[Any]) -> Counter[str]:
 
 def rows(url: str, made: Counter[str]) -> dict[str, int]:
     if url.startswith("mongodb:"):
-        with contextlib.closing(
-            mongodb.open_backend(url, environ={}, shared=False).database
-        ) as one:
+        backend = mongodb.open_backend(url, environ={}, shared=False)
+        with contextlib.closing(backend.database):
             return {
-                table: one.tables[table.removeprefix("workflow_")].count_documents({})
+                table: backend.database.tables[table.removeprefix("workflow_")].count_documents({})
                 for table in made
             }
     engine = open_database(url, environ={}).engine
