@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from .backend import Lease, NewMessage
+from .core.delivery import Settlement
 from .core.entities import Message, MessageStatus
 from .core.recovery import MOMENT
 from .errors import LeaseLostError
@@ -146,3 +147,28 @@ def finished(message: Message, status: MessageStatus, now: datetime) -> Message:
         updated_at=now,
         processed_at=now,
     )
+
+
+def settled(
+    message: Message,
+    one: Settlement,
+    *,
+    others: Collection[Message],
+    ahead: timedelta = timedelta(0),
+) -> Message:
+    """The message after its delivery. ``others``: those that may hold the settlement's key.
+    ``ahead``: how far the queue's clock is ahead of the one that the settlement's times are of."""
+    now = one.updated_at + ahead
+    key = one.idempotency_key if one.unless_key_held else None
+    if holder(others, key, besides=message.message_id) is not None:
+        return finished(replace(message, last_error=one.last_error), "completed", now)
+    again = one.status == "pending"
+    after = replace(
+        message,
+        attempt=one.attempt,
+        deliveries=one.deliveries,
+        available_at=one.available_at + (ahead if again else timedelta(0)),
+        idempotency_key=one.idempotency_key,
+        last_error=one.last_error,
+    )
+    return pending_again(after, now) if again else finished(after, one.status, now)

@@ -55,6 +55,13 @@ class RunFacts:
     has_open_step: bool = False
     stranded: Sequence[StrandedStep] = ()
 
+    @property
+    def may_lack_a_wake_up(self) -> bool:
+        """Whether ``RunStore.stranded`` tells of the run."""
+        return (
+            bool(self.stranded) or not self.has_message or (self.has_hook and not self.will_replay)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUp:

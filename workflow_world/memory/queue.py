@@ -15,7 +15,6 @@ from ..core.entities import Message, MessageStatus, QueueStats
 from ..core.recovery import WakeUp
 from ..message_rows import (
     claimed,
-    finished,
     has_prefix,
     holder,
     is_leased,
@@ -24,6 +23,7 @@ from ..message_rows import (
     must_hold,
     pending_again,
     pending_wake_up,
+    settled,
     stored,
     superfluous,
     will_replay,
@@ -282,23 +282,7 @@ class MemoryQueue:
         message, now = self._messages.get(new.message_id), new.updated_at
         if message is None or message.lease_token != new.lease_token:
             return False
-        key = new.idempotency_key if new.unless_key_held else None
-        if holder(self._messages.values(), key, besides=new.message_id) is not None:
-            ended = replace(message, last_error=new.last_error)
-            self._put(change, finished(ended, "completed", now))
-        else:
-            settled = replace(
-                message,
-                attempt=new.attempt,
-                deliveries=new.deliveries,
-                available_at=new.available_at,
-                idempotency_key=new.idempotency_key,
-                last_error=new.last_error,
-            )
-            again = new.status == "pending"
-            self._put(
-                change, pending_again(settled, now) if again else finished(settled, new.status, now)
-            )
+        self._put(change, settled(message, new, others=self._messages.values()))
         if new.replayed is not None and any(
             m.replays == new.replayed and is_ready(m, now) for m in self._messages.values()
         ):

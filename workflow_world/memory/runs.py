@@ -104,11 +104,7 @@ class MemoryRuns:
             )
             now = self._clock.now()
             facts = [self._facts_of(run_id, now) for run_id in behind]
-        found = [
-            one
-            for one in facts
-            if one.stranded or not one.has_message or (one.has_hook and not one.will_replay)
-        ]
+        found = [one for one in facts if one.may_lack_a_wake_up]
         more = len(found) > limit
         return found[:limit], found[limit - 1].run.run_id if more else None
 

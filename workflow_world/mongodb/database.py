@@ -252,17 +252,17 @@ class Database:
                 job.run(transaction)
                 if isinstance(job.error, Unreached):
                     raise job.error
-        changes, topics = transaction.changes(), list(dict.fromkeys(transaction.topics))
+        changes = transaction.changes()
         if not changes:
             # What was read must have been of one state.
             found = self.journal.settled()
             if found.number != last.number:
                 self.journal.forget()
             return found.number == last.number
-        if not self.journal.commit(last, changes, topics):
+        if not self.journal.commit(last, changes):
             return False
         self._watch.wrote(last.number + 1)
-        for topic in topics:
+        for topic in dict.fromkeys(transaction.topics):
             self.hub.notify(topic)
         return True
 

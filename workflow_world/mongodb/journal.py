@@ -74,7 +74,6 @@ class Entry:
     tokens: Sequence[str] = ()
     changes: Sequence[Change] = ()
     in_parts: int = 0
-    topics: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -94,7 +93,6 @@ class Journal:
             "tokens": [],
             "changes": [],
             "parts": 0,
-            "topics": [],
         }
         with translated(), contextlib.suppress(DuplicateKeyError):  # another process was faster
             self.tables[META].update_one({"_id": KEY}, {"$setOnInsert": empty}, upsert=True)
@@ -123,7 +121,7 @@ class Journal:
         with translated():
             return self._entry(self.tables[META].find_one({"_id": KEY}))
 
-    def commit(self, behind: Entry, changes: Sequence[Change], topics: Sequence[str]) -> bool:
+    def commit(self, behind: Entry, changes: Sequence[Change]) -> bool:
         """Make an entry, and apply it.
 
         Returns: False when somebody else has made one since ``behind``; nothing is written then.
@@ -152,7 +150,6 @@ class Journal:
             at=at,
             changes=parts[0] if inline else (),
             in_parts=0 if inline else len(parts),
-            topics=topics,
         )
         faults.point("before commit")
         try:
@@ -232,7 +229,6 @@ class Journal:
                     "at": entry.at,
                     "changes": list(entry.changes),
                     "parts": entry.in_parts,
-                    "topics": list(entry.topics),
                 },
                 "$push": {"tokens": {"$each": [entry.token], "$slice": -_REMEMBERED}},
             },
@@ -368,7 +364,6 @@ class Journal:
             tokens=stored.get("tokens", ()),
             changes=stored.get("changes", ()),
             in_parts=stored.get("parts", 0),
-            topics=stored.get("topics", ()),
         )
 
 
@@ -380,7 +375,6 @@ _KINDS: Final[Mapping[str, type]] = {
     "tokens": list,
     "changes": list,
     "parts": int,
-    "topics": list,
 }
 
 

@@ -14,20 +14,19 @@ from ..core.entities import Message
 from ..core.recovery import WakeUp
 from ..message_rows import (
     claimed,
-    finished,
     has_prefix,
     holder,
     is_leased,
     is_ready,
     is_unfinished,
-    must_hold,
-    pending_again,
     pending_wake_up,
+    settled,
     stored,
     superfluous,
     will_replay,
 )
 from ..signals import QUEUE
+from . import senders
 from .client import Tables
 from .database import Database
 from .documents import MESSAGES, RUNS, STEPS, Document, step_key
@@ -48,7 +47,8 @@ class MongoQueue(Upkeep):
 
     async def enqueue(self, message: NewMessage) -> str:
         return await self._database.write(
-            lambda transaction: self._enqueue(transaction, message), ahead=_sender_of(message)
+            lambda transaction: self._enqueue(transaction, message),
+            ahead=senders.ahead_of(message.sender),
         )
 
     async def enqueue_and_claim(
@@ -76,7 +76,9 @@ class MongoQueue(Upkeep):
             if taken is not None and enqueued.claimed is not None:
                 taken([enqueued.claimed])
 
-        return await self._database.write(operation, ahead=_sender_of(message), then=tell)
+        return await self._database.write(
+            operation, ahead=senders.ahead_of(message.sender), then=tell
+        )
 
     async def claim(
         self,
@@ -136,14 +138,14 @@ class MongoQueue(Upkeep):
 
         def operation(transaction: Transaction) -> list[bool]:
             waiting = _of_runs(transaction, replayed)
-            settled = [self._settle(transaction, *one) for one in settlements]
+            held = [self._settle(transaction, *one) for one in settlements]
             if any(_is_held_back(transaction, one, replayed) for one in waiting):
                 transaction.topics.append(QUEUE)
-            return settled
+            return held
 
-        settled = await self._database.write(operation, ahead=places)
+        held = await self._database.write(operation, ahead=places)
         self._news = True
-        return settled
+        return held
 
     async def wake(self, wake_up: WakeUp, message: NewMessage) -> str | None:
         def operation(transaction: Transaction) -> str | None:
@@ -168,12 +170,7 @@ class MongoQueue(Upkeep):
     def _enqueue(self, transaction: Transaction, new: NewMessage) -> str:
         now = transaction.queue_now
         self._database.check_payload("The message", new.payload)
-        if new.sender is not None:
-            holding = transaction.get(MESSAGES.collection, new.sender.message_id)
-            must_hold(
-                {} if holding is None else {new.sender.message_id: MESSAGES.readable(holding)},
-                new.sender,
-            )
+        senders.must_hold(transaction, new.sender)
         known: dict[str, Message] = {}
         if new.idempotency_key is not None:
             known |= _by_id(_with_key(transaction, new.idempotency_key))
@@ -255,24 +252,9 @@ class MongoQueue(Upkeep):
         message = MESSAGES.readable(document)
         # A settlement's times are this process's, the queue's are the server's.
         ahead = transaction.queue_now - self._database.clock.now()
-        now = one.updated_at + ahead
         key = one.idempotency_key if one.unless_key_held else None
-        rivals = () if key is None else _with_key(transaction, key)
-        if holder(list(rivals), key, besides=one.message_id) is not None:
-            ended = replace(message, last_error=one.last_error)
-            self._store(transaction, document, finished(ended, "completed", now))
-        else:
-            again = one.status == "pending"
-            settled = replace(
-                message,
-                attempt=one.attempt,
-                deliveries=one.deliveries,
-                available_at=one.available_at + (ahead if again else timedelta(0)),
-                idempotency_key=one.idempotency_key,
-                last_error=one.last_error,
-            )
-            after = pending_again(settled, now) if again else finished(settled, one.status, now)
-            self._store(transaction, document, after)
+        rivals = [] if key is None else _with_key(transaction, key)
+        self._store(transaction, document, settled(message, one, others=rivals, ahead=ahead))
         if intent is not None:
             carry_out(self._database, transaction, intent)
         return True
@@ -295,10 +277,6 @@ class MongoQueue(Upkeep):
         )
 
 
-def _sender_of(message: NewMessage) -> list[tuple[str, str]]:
-    return [] if message.sender is None else [(MESSAGES.collection, message.sender.message_id)]
-
-
 def _by_id(messages: Iterable[Message]) -> dict[str, Message]:
     return {message.message_id: message for message in messages}
 
@@ -318,12 +296,11 @@ def _with_key(transaction: Transaction, key: str) -> list[Message]:
 
 
 def _of_run(transaction: Transaction, run_id: str) -> list[Message]:
-    """The unfinished messages of the run, and whatever else is known."""
-    return _messages(transaction, {"run_id": run_id, "status": _UNFINISHED})
+    return _of_runs(transaction, {run_id})
 
 
 def _of_runs(transaction: Transaction, run_ids: set[str]) -> list[Message]:
-    """Those of several runs."""
+    """The unfinished messages of the runs, and whatever else is known."""
     if not run_ids:
         return []
     return _messages(transaction, {"run_id": {"$in": sorted(run_ids)}, "status": _UNFINISHED})

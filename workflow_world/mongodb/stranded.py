@@ -31,19 +31,13 @@ def stranded(
         cursor = tables[RUNS.collection].find(about, dict.fromkeys(RUNS.payloads, 0))
         runs = list(cursor.sort([("_id", 1)]).limit(limit))
         for facts in _facts_of(tables, runs, now):
-            if _is_candidate(facts):
+            if facts.may_lack_a_wake_up:
                 found.append(facts)
                 if len(found) == limit:
                     return found, facts.run.run_id
         if len(runs) < limit:
             return found, None
         after = runs[-1]["_id"]
-
-
-def _is_candidate(facts: RunFacts) -> bool:
-    return bool(
-        facts.stranded or not facts.has_message or (facts.has_hook and not facts.will_replay)
-    )
 
 
 def _facts_of(tables: Tables, runs: Sequence[Document], now: datetime) -> Iterable[RunFacts]:

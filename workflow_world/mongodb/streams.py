@@ -8,11 +8,11 @@ from typing import Any
 from ..backend import Lease
 from ..core.entities import Chunk, StreamInfo
 from ..errors import StreamClosedError
-from ..message_rows import must_hold
 from ..signals import stream_topic
+from . import senders
 from .client import Tables
 from .database import Database
-from .documents import CHUNKS, MESSAGES, Document, begun_as, chunk_key, chunk_of, index_of
+from .documents import CHUNKS, Document, begun_as, chunk_key, chunk_of, index_of
 from .transaction import Transaction
 
 
@@ -39,7 +39,7 @@ class MongoChunks:
             transaction.topics.append(stream_topic(run_id, name))
             return first
 
-        return await self._database.write(operation, ahead=_held(sender))
+        return await self._database.write(operation, ahead=senders.ahead_of(sender))
 
     async def close(self, run_id: str, name: str, *, sender: Lease | None = None) -> None:
         def operation(transaction: Transaction) -> None:
@@ -48,7 +48,7 @@ class MongoChunks:
                 self._insert(transaction, run_id, name, index, is_eof=True)
                 transaction.topics.append(stream_topic(run_id, name))
 
-        await self._database.write(operation, ahead=_held(sender))
+        await self._database.write(operation, ahead=senders.ahead_of(sender))
 
     async def page(
         self, run_id: str, name: str, *, start: int, limit: int, max_bytes: int | None
@@ -88,10 +88,7 @@ class MongoChunks:
         self, transaction: Transaction, run_id: str, name: str, sender: Lease | None
     ) -> tuple[int, bool]:
         """The next index, and whether the stream is closed."""
-        if sender is not None:
-            held = transaction.get(MESSAGES.collection, sender.message_id)
-            known = {} if held is None else {sender.message_id: MESSAGES.readable(held)}
-            must_hold(known, sender)
+        senders.must_hold(transaction, sender)
         about = {"run_id": run_id, "stream_name": name}
         found = [
             one
@@ -117,10 +114,6 @@ class MongoChunks:
                 **values,
             },
         )
-
-
-def _held(sender: Lease | None) -> list[tuple[str, str]]:
-    return [] if sender is None else [(MESSAGES.collection, sender.message_id)]
 
 
 def _last(tables: Tables, run_id: str, name: str) -> Document | None:
